@@ -1,0 +1,44 @@
+"""What a lead is while it travels: the columns of a snapshot, and of a row's outcome.
+
+A pull writes lead frames, the clean step reads them, and every step that decides over a row writes outcome
+frames. Both are Parquet files in a run folder (`include.staging`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import polars as pl
+
+OutcomeState = Literal["delivered", "rejected", "suppressed", "held", "uncertain"]
+"""Where a row ends. Each input row ends as exactly one of these."""
+
+STATES: Final[tuple[OutcomeState, ...]] = ("delivered", "rejected", "suppressed", "held", "uncertain")
+
+LEAD_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "row_key": pl.String(),  # unique in a snapshot; for the Platform API the leadId
+    "lead_id": pl.Int64(),
+    "customer_key": pl.String(),
+    "list_id": pl.Int64(),
+    "campaign_id": pl.Int64(),
+    "timezone": pl.String(),
+    "phone1": pl.String(),
+    "phone2": pl.String(),
+    "phone3": pl.String(),
+    "status_code": pl.Int64(),
+    "agent_id": pl.Int64(),
+    "completed": pl.Boolean(),
+    "uploaded": pl.String(),  # as the vendor wrote it
+    "uploaded_at": pl.Datetime("us", "UTC"),
+    "last_attempt": pl.String(),
+    "next_attempt": pl.String(),
+    "data": pl.String(),  # the lead's free fields, one JSON object as text
+}
+
+OUTCOME_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "row_key": pl.String(),
+    "state": pl.String(),
+    "reason": pl.String(),  # a code of include.leads.reasons
+    "detail": pl.String(),  # a few words for a person; never a phone, a name or an address
+    "batch": pl.Int64(),  # sequence of the batch it went out with, null when it never did
+}
