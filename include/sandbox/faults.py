@@ -1,0 +1,91 @@
+"""Faults: a list of rules, each of which strikes the nth matching call, webhook or load of a vendor.
+
+A rule is `{"vendor", "fault", "nth": 1, "times": 1, "op": null, "match": null, ...}`. It counts what matches from
+the moment it is set, and strikes from the nth match on, `times` times (`null` = for ever). `op` is the name of the
+operation (as in `GET /_sandbox/state/<vendor>`), `match` a part of the call's path and query, as the caller sent it.
+
+Where it strikes is a property of the fault itself:
+
+* calls: `drop_before` (the connection closes, nothing was done), `drop_after` (the work is done, the answer is lost),
+  `delay` (`seconds`), `status` (`status`, `retry_after`; by default 429), `expired_token` (401), `broken_json` (the
+  body is cut in half), `truncated` (the same, but Content-Length promises the whole, then the connection closes);
+* cursor pages (Platform API): `repeated_cursor`, `looping_cursor`, `changed_filter`, `no_metadata`, `empty_page`;
+* webhooks (PureCallerID): `webhook_lost`, `webhook_late` (`seconds`), `webhook_doubled`, `webhook_reordered`,
+  `webhook_forged`;
+* loads (PureCallerID): `load_error` and `load_crash`, both midway through the file.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+Vendor = Literal["platform", "purecallerid"]
+CallFault = Literal[
+    "drop_before", "drop_after", "delay", "status", "expired_token", "broken_json", "truncated"
+]
+PageFault = Literal["repeated_cursor", "looping_cursor", "changed_filter", "no_metadata", "empty_page"]
+WebhookFault = Literal[
+    "webhook_lost", "webhook_late", "webhook_doubled", "webhook_reordered", "webhook_forged"
+]
+LoadFault = Literal["load_error", "load_crash"]
+Point = Literal["call", "page", "webhook", "load"]
+
+POINTS: Final[dict[str, Point]] = {
+    **dict.fromkeys(get_args(CallFault), "call"),
+    **dict.fromkeys(get_args(PageFault), "page"),
+    **dict.fromkeys(get_args(WebhookFault), "webhook"),
+    **dict.fromkeys(get_args(LoadFault), "load"),
+}
+"""Where each fault strikes."""
+
+POINTS_OF: Final[dict[str, frozenset[Point]]] = {
+    "platform": frozenset({"call", "page"}),
+    "purecallerid": frozenset({"call", "webhook", "load"}),
+}
+"""Where each vendor can be struck."""
+
+
+class Rule(BaseModel):
+    """One fault, and which of the matching calls it strikes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vendor: Vendor
+    fault: CallFault | PageFault | WebhookFault | LoadFault
+    nth: int = Field(1, ge=1)
+    times: int | None = Field(1, ge=1)
+    op: str | None = None
+    match: str | None = None
+    seconds: float = Field(1.0, ge=0)
+    status: int = Field(429, ge=400, le=599)
+    retry_after: int | None = Field(None, ge=0)
+
+    _seen: int = PrivateAttr(default=0)
+
+    @model_validator(mode="after")
+    def _vendor_has_it(self) -> Rule:
+        if POINTS[self.fault] not in POINTS_OF[self.vendor]:
+            raise ValueError(f"{self.vendor} has no {self.fault}")
+        return self
+
+    def strikes(self, vendor: str, point: Point, op: str, uri: str) -> bool:
+        """Count one call if it matches, and tell whether this one is struck."""
+        if (vendor, point) != (self.vendor, POINTS[self.fault]):
+            return False
+        if (self.op is not None and op != self.op) or (self.match is not None and self.match not in uri):
+            return False
+        self._seen += 1
+        return self._seen >= self.nth and (self.times is None or self._seen < self.nth + self.times)
+
+
+class Faults:
+    """The rules in force."""
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+
+    def fire(self, vendor: str, point: Point, op: str, uri: str = "") -> list[Rule]:
+        """Return the rules that strike this call, in the order they were set; every rule counts it."""
+        return [rule for rule in self.rules if rule.strikes(vendor, point, op, uri)]
