@@ -1,0 +1,67 @@
+"""The ledger: the control tables that make a load safe to repeat, and the evidence of what was done.
+
+`Ledger` is the one door to them; `reconcile` says whether a load's rows add up. No row of a lead ever comes
+in here: no phone number, no name, no e-mail address; only ids, counts, hashes and times.
+"""
+
+from __future__ import annotations
+
+from include.ledger.errors import (
+    BadCallbackError,
+    BatchStateError,
+    ClaimLostError,
+    CountsError,
+    LedgerError,
+    OlderSourceError,
+    PlanChangedError,
+    PlanOnlyError,
+    TargetLockedError,
+    TargetPausedError,
+    UnknownBatchError,
+    UnknownLoadError,
+    UnknownTargetError,
+    UnknownTokenError,
+)
+from include.ledger.ledger import Ledger
+from include.ledger.reconcile import Counts, Reconciliation, reconcile
+from include.ledger.records import (
+    Batch,
+    BatchPlan,
+    Event,
+    Evidence,
+    Head,
+    Load,
+    Problem,
+    Receipt,
+    Target,
+)
+
+__all__ = [
+    "BadCallbackError",
+    "Batch",
+    "BatchPlan",
+    "BatchStateError",
+    "ClaimLostError",
+    "Counts",
+    "CountsError",
+    "Event",
+    "Evidence",
+    "Head",
+    "Ledger",
+    "LedgerError",
+    "Load",
+    "OlderSourceError",
+    "PlanChangedError",
+    "PlanOnlyError",
+    "Problem",
+    "Receipt",
+    "Reconciliation",
+    "Target",
+    "TargetLockedError",
+    "TargetPausedError",
+    "UnknownBatchError",
+    "UnknownLoadError",
+    "UnknownTargetError",
+    "UnknownTokenError",
+    "reconcile",
+]

@@ -1,0 +1,159 @@
+"""What the ledger refuses, and what to do about it.
+
+```text
+LedgerError
+├── UnknownLoadError, UnknownBatchError, UnknownTargetError, UnknownTokenError  nothing by that name
+├── TargetPausedError, TargetLockedError, OlderSourceError           the list may not be written
+├── PlanOnlyError, ClaimLostError                                    this load may not write it
+├── PlanChangedError, BatchStateError, CountsError                   the books would not add up
+└── BadCallbackError                                                 a callback that is no JSON object
+```
+
+Messages name loads, lists and batches by their ids only: never a phone, a person or a token. Arguments are
+kept in `args`, so every error survives pickling between processes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class LedgerError(Exception):
+    """Base of everything the ledger refuses."""
+
+
+class UnknownLoadError(LedgerError):
+    """No load has this id."""
+
+    def __init__(self, load_id: str) -> None:
+        super().__init__(load_id)
+        self.load_id = load_id
+
+    def __str__(self) -> str:
+        return f"The ledger knows no load {self.load_id}; check that this is the database it was opened in."
+
+
+class UnknownBatchError(LedgerError):
+    """The load has no batch with this sequence number."""
+
+    def __init__(self, load_id: str, seq: int) -> None:
+        super().__init__(load_id, seq)
+        self.load_id, self.seq = load_id, seq
+
+    def __str__(self) -> str:
+        return f"Load {self.load_id} has no batch {self.seq}; plan its batches first."
+
+
+class UnknownTargetError(LedgerError):
+    """No load was ever opened for this list."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.target = target
+
+    def __str__(self) -> str:
+        return f"The ledger knows no list {self.target}; it appears with its first load."
+
+
+class UnknownTokenError(LedgerError):
+    """A callback came with a token that was never given out for this vendor."""
+
+    def __str__(self) -> str:
+        return "No batch waits for this callback token; nothing was stored."
+
+
+class TargetPausedError(LedgerError):
+    """A person has paused this list."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.target = target
+
+    def __str__(self) -> str:
+        return f"{self.target} is paused; its page says why. Resume it, then clear this task."
+
+
+class TargetLockedError(LedgerError):
+    """Another load is writing this list."""
+
+    def __init__(self, target: str, owner: str, until: datetime) -> None:
+        super().__init__(target, owner, until)
+        self.target, self.owner, self.until = target, owner, until
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target} is being written by load {self.owner}, which holds it until "
+            f"{self.until.isoformat(timespec='seconds')}; try again when it is done."
+        )
+
+
+class OlderSourceError(LedgerError):
+    """The load's source is older than what may already be on the list."""
+
+    def __init__(self, target: str, applied: datetime, offered: datetime) -> None:
+        super().__init__(target, applied, offered)
+        self.target, self.applied, self.offered = target, applied, offered
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target} already has data of {self.applied.isoformat()}; this load offers the older "
+            f"{self.offered.isoformat()}. Old data never overwrites a live list: load a newer night instead."
+        )
+
+
+class PlanOnlyError(LedgerError):
+    """The load was opened to plan, not to write."""
+
+    def __init__(self, load_id: str) -> None:
+        super().__init__(load_id)
+        self.load_id = load_id
+
+    def __str__(self) -> str:
+        return f"Load {self.load_id} only plans; start a run in mode apply to write the list."
+
+
+class ClaimLostError(LedgerError):
+    """The load does not hold the list it wants to write (never claimed, expired, or taken over)."""
+
+    def __init__(self, target: str, load_id: str) -> None:
+        super().__init__(target, load_id)
+        self.target, self.load_id = target, load_id
+
+    def __str__(self) -> str:
+        return f"Load {self.load_id} does not hold {self.target} (any more); claim it before writing."
+
+
+class PlanChangedError(LedgerError):
+    """A batch was planned before with other rows."""
+
+    def __init__(self, load_id: str, seq: int) -> None:
+        super().__init__(load_id, seq)
+        self.load_id, self.seq = load_id, seq
+
+    def __str__(self) -> str:
+        return (
+            f"Batch {self.seq} of load {self.load_id} was planned with other rows than it has now; "
+            "start a new run, so that a plan of its own is made and approved."
+        )
+
+
+class BatchStateError(LedgerError):
+    """A batch cannot go from its state to the one asked for."""
+
+    def __init__(self, load_id: str, seq: int, state: str, wanted: str) -> None:
+        super().__init__(load_id, seq, state, wanted)
+        self.load_id, self.seq, self.state, self.wanted = load_id, seq, state, wanted
+
+    def __str__(self) -> str:
+        text = f"Batch {self.seq} of load {self.load_id} is {self.state} and cannot become {self.wanted}."
+        if self.wanted == "intended" and self.state in ("intended", "uncertain"):
+            text += " It may have been sent: send again only if the vendor makes that safe (again=True)."
+        return text
+
+
+class CountsError(LedgerError):
+    """Counts that do not add up, or a green end that they do not carry."""
+
+
+class BadCallbackError(LedgerError):
+    """A callback whose body is not a JSON object."""

@@ -1,0 +1,278 @@
+"""The one door to the ledger. Each method is one transaction, safe beside other threads and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from include.ledger import batches, events, evidence, loads, targets
+from include.ledger.reconcile import Counts
+from include.ledger.records import (
+    Batch,
+    BatchPlan,
+    Event,
+    Evidence,
+    Head,
+    Load,
+    Mode,
+    Problem,
+    Receipt,
+    SettledState,
+    Target,
+)
+from include.ledger.store import Store
+from include.ledger.tables import loads as loads_table
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """The control tables behind a database URL, `sqlite:///path` or `postgresql+psycopg2://...`.
+
+    It holds ids, counts, hashes and times; never a phone number, a name or an e-mail address of a lead, and
+    callers must not put any into its free-text fields. All times are timezone-aware and come back in UTC. A
+    Ledger serves the threads of one process: open it where it is used, never carry it over a fork. Database
+    failures come through as SQLAlchemy's own errors, with the parameters left out.
+    """
+
+    def __init__(self, url: str, *, now: Callable[[], datetime] = _utc_now) -> None:
+        self._store = Store(url)
+        self._now = now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def migrate(self) -> None:
+        """Create the tables or bring them up to date; any number of processes may try at once."""
+        self._store.migrate()
+
+    def close(self) -> None:
+        """Close the database connections."""
+        self._store.close()
+
+    # Loads
+
+    def open_load(
+        self,
+        *,
+        flow: str,
+        vendor: str,
+        dag_id: str,
+        run_id: str,
+        target: str,
+        night: str | None,
+        source_time: datetime,
+        snapshot: str,
+        plan_hash: str,
+        mode: Mode,
+        requested_by: str | None,
+        reason: str | None,
+        rows_in: int,
+    ) -> Load:
+        """Open the load of one plan. A retry of the same run with the same plan gets the same load back."""
+        with self._store.write() as connection:
+            return loads.open_(
+                connection,
+                dag_id=dag_id,
+                run_id=run_id,
+                plan_hash=plan_hash,
+                flow=flow,
+                vendor=vendor,
+                target=target,
+                night=night,
+                source_time=source_time,
+                snapshot=snapshot,
+                mode=mode,
+                requested_by=requested_by,
+                reason=reason,
+                rows_in=rows_in,
+                opened_at=self._now(),
+            )
+
+    def load(self, load_id: str) -> Load:
+        """One load; UnknownLoadError when there is none."""
+        with self._store.read() as connection:
+            return loads.find(connection, load_id)
+
+    def load_for_run(self, dag_id: str, run_id: str) -> Load | None:
+        """The load that this run opened last."""
+        with self._store.read() as connection:
+            of_run = (loads_table.c.dag_id == dag_id, loads_table.c.run_id == run_id)
+            return next(iter(loads.newest(connection, 1, *of_run)), None)
+
+    def loads(self, limit: int, flow: str | None = None) -> list[Load]:
+        """The loads opened last, newest first, of one flow or of all."""
+        with self._store.read() as connection:
+            where = [] if flow is None else [loads_table.c.flow == flow]
+            return loads.newest(connection, limit, *where)
+
+    def finish_load(
+        self,
+        load_id: str,
+        *,
+        state: Literal["done", "failed", "refused", "planned", "uncertain"],
+        counts: Counts,
+        verdict: str,
+    ) -> None:
+        """Write down how the load ended; again when a late callback or a person settles what was uncertain.
+
+        CountsError when it is called done but the counts leave a row out, or uncertain.
+        """
+        with self._store.write() as connection:
+            loads.finish(connection, loads.find(connection, load_id), state, counts, verdict, self._now())
+
+    # Targets
+
+    def claim_target(self, load_id: str, ttl: timedelta) -> None:
+        """Take the load's list for writing, for `ttl`, and move its fence to the load's source.
+
+        TargetPausedError, OlderSourceError (an equal source is fine), TargetLockedError (another load holds
+        it; one whose time has run out is taken over), PlanOnlyError. Claiming again what is held prolongs it.
+        """
+        with self._store.write() as connection:
+            targets.claim(connection, loads.find(connection, load_id), ttl, self._now())
+
+    def renew_claim(self, load_id: str, ttl: timedelta) -> None:
+        """Hold the list for `ttl` from now; ClaimLostError when another load has taken it."""
+        with self._store.write() as connection:
+            targets.renew(connection, loads.find(connection, load_id), ttl, self._now())
+
+    def release_target(self, load_id: str) -> None:
+        """Let the list go; nothing happens when the load does not hold it. The fence stays."""
+        with self._store.write() as connection:
+            targets.release(connection, loads.find(connection, load_id))
+
+    def mark_applied(self, load_id: str, applied: str) -> bool:
+        """Write down what is on the list now: this load's plan, and `applied`, its keys' path in staging.
+
+        False, and nothing written, when something newer is there already.
+        """
+        with self._store.write() as connection:
+            return targets.mark_applied(connection, loads.find(connection, load_id), applied, self._now())
+
+    def target(self, key: str) -> Target:
+        """One list; UnknownTargetError before its first load."""
+        with self._store.read() as connection:
+            return targets.find(connection, key)
+
+    def targets(self) -> list[Target]:
+        """All lists by key."""
+        with self._store.read() as connection:
+            return targets.every(connection)
+
+    def pause_target(self, key: str, paused: bool, who: str, why: str) -> None:
+        """Pause the list (nothing is sent to it any more, not even by a load that holds it), or resume it."""
+        with self._store.write() as connection:
+            targets.pause(connection, key, paused, who, why, self._now())
+
+    # Batches
+
+    def plan_batches(self, load_id: str, plans: Iterable[BatchPlan]) -> None:
+        """Write the load's batches down, once; PlanChangedError when one was planned with other rows."""
+        with self._store.write() as connection:
+            batches.plan(connection, loads.find(connection, load_id).id, plans)
+
+    def intend(self, load_id: str, seq: int, *, again: bool = False) -> str:
+        """Write down that the batch is about to be sent; return the token for its callback.
+
+        Call it right before the vendor. `again` sends what may have been sent before (state intended or
+        uncertain): state it only where the vendor makes that safe. ClaimLostError unless the load holds its
+        list, TargetPausedError, BatchStateError.
+        """
+        with self._store.write() as connection:
+            load = loads.find(connection, load_id)
+            now = self._now()
+            targets.require_claim(connection, load, now)
+            batch_id = batches.intend(connection, load_id, seq, again=again, now=now)
+            return events.issue_token(connection, batch_id, load.vendor, now)
+
+    def accept(self, load_id: str, seq: int, vendor_ref: str | None, answer: Mapping[str, Any]) -> None:
+        """Write down that the vendor took the batch in, under its id `vendor_ref`.
+
+        The answer is kept as an event is (see `include.ledger.events`). BatchStateError unless it was
+        intended.
+        """
+        with self._store.write() as connection:
+            batches.accept(connection, load_id, seq, vendor_ref, answer, self._now())
+
+    def settle(
+        self,
+        load_id: str,
+        seq: int,
+        state: SettledState,
+        *,
+        delivered: int,
+        rejected: int,
+        uncertain: int,
+        vendor_counts: Mapping[str, int],
+        note: str | None = None,
+    ) -> None:
+        """Write down how the batch ended, in rows, with the vendor's own counts (see `reconcile`).
+
+        CountsError unless each row of the batch is counted once, or when a final state leaves rows uncertain;
+        BatchStateError when it was never intended, or is confirmed or rejected already with another end.
+        """
+        with self._store.write() as connection:
+            batches.settle(
+                connection,
+                load_id,
+                seq,
+                state,
+                delivered=delivered,
+                rejected=rejected,
+                uncertain=uncertain,
+                vendor_counts=vendor_counts,
+                note=note,
+                now=self._now(),
+            )
+
+    def batches(self, load_id: str) -> list[Batch]:
+        """The load's batches in order."""
+        with self._store.read() as connection:
+            return batches.of_load(connection, loads.find(connection, load_id).id)
+
+    def interrupted(self, load_id: str) -> list[Batch]:
+        """Batches that were being sent when something broke: they may or may not have reached the vendor."""
+        return [batch for batch in self.batches(load_id) if batch.state == "intended"]
+
+    # Callbacks
+
+    def receive(self, vendor: str, token: str, body: bytes) -> Receipt:
+        """Store what a vendor called back, once per batch, whatever state the batch is in.
+
+        BadCallbackError when the body is no JSON object, UnknownTokenError when the token is not one of this
+        vendor's; nothing is stored then.
+        """
+        with self._store.write() as connection:
+            return events.receive(connection, vendor, token, body, self._now())
+
+    def events(self, load_id: str, seq: int) -> list[Event]:
+        """What was called back about a batch, in order of arrival."""
+        with self._store.read() as connection:
+            return events.of_batch(connection, load_id, seq)
+
+    # Evidence
+
+    def record(self, kind: str, load_id: str | None, body: Mapping[str, Any]) -> Evidence:
+        """Append to the evidence: `body` is plain JSON and holds no personal data of leads."""
+        with self._store.write() as connection:
+            return evidence.append(connection, kind, load_id, body, self._now())
+
+    def head(self) -> Head:
+        """Where the evidence ends; worth keeping elsewhere (see `include.ledger.evidence`)."""
+        with self._store.read() as connection:
+            return evidence.read_head(connection)
+
+    def verify(self, kept: Head | None = None) -> list[Problem]:
+        """What is wrong with the evidence, empty when it holds; `kept` is a head noted down earlier."""
+        with self._store.read() as connection:
+            return evidence.verify(connection, kept)

@@ -1,0 +1,69 @@
+"""Loads: one row per plan of a run, opened before anything is written and finished with its counts."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Row, select, update
+
+from include.ledger import targets
+from include.ledger.errors import CountsError, UnknownLoadError
+from include.ledger.reconcile import Counts
+from include.ledger.records import Load, LoadState
+from include.ledger.store import insert_new
+from include.ledger.tables import loads
+
+
+def open_(connection: Connection, *, dag_id: str, run_id: str, plan_hash: str, **values: object) -> Load:
+    """Open a load, or find the one that an earlier try of the same run opened for the same plan."""
+    targets.ensure(connection, str(values["target"]))
+    insert_new(
+        connection,
+        loads,
+        id=uuid.uuid4().hex,
+        dag_id=dag_id,
+        run_id=run_id,
+        plan_hash=plan_hash,
+        state="open",
+        **values,
+    )
+    same = (loads.c.dag_id == dag_id) & (loads.c.run_id == run_id) & (loads.c.plan_hash == plan_hash)
+    return _load(connection.execute(select(loads).where(same)).one())
+
+
+def find(connection: Connection, load_id: str) -> Load:
+    """One load."""
+    row = connection.execute(select(loads).where(loads.c.id == load_id)).one_or_none()
+    if row is None:
+        raise UnknownLoadError(load_id)
+    return _load(row)
+
+
+def newest(connection: Connection, limit: int, *where: ColumnElement[bool]) -> list[Load]:
+    """The loads opened last, newest first."""
+    query = select(loads).where(*where).order_by(loads.c.number.desc()).limit(limit)
+    return [_load(row) for row in connection.execute(query)]
+
+
+def finish(
+    connection: Connection, load: Load, state: LoadState, counts: Counts, verdict: str, now: datetime
+) -> None:
+    """Write down how the load ended. Done is only for rows that all ended, each with certainty."""
+    if state == "done" and (not counts.accounted or counts.uncertain != 0 or counts.rows_in != load.rows_in):
+        raise CountsError(
+            f"Load {load.id} cannot be done: {load.rows_in:,} rows came in and its counts say "
+            f"{counts.to_dict()}. Finish it as failed or uncertain."
+        )
+    connection.execute(
+        update(loads)
+        .where(loads.c.id == load.id)
+        .values(state=state, counts=counts.to_dict(), verdict=verdict, finished_at=now)
+    )
+
+
+def _load(row: Row[tuple[object, ...]]) -> Load:
+    values = dict(row._mapping)
+    del values["number"]
+    values["counts"] = None if values["counts"] is None else Counts(**values["counts"])
+    return Load(**values)

@@ -1,0 +1,148 @@
+"""What the ledger hands out: plain frozen records, one per row of its tables. Times are UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from include.ledger.reconcile import Counts
+
+Mode = Literal["apply", "plan"]
+LoadState = Literal["open", "done", "failed", "refused", "planned", "uncertain"]
+BatchState = Literal["planned", "intended", "accepted", "confirmed", "rejected", "uncertain"]
+SettledState = Literal["confirmed", "rejected", "uncertain"]
+
+SETTLED: Final[tuple[SettledState, ...]] = ("confirmed", "rejected", "uncertain")
+
+
+@dataclass(frozen=True)
+class Load:
+    """One plan of one run for one list, and how it ended. `counts` is None until it is finished."""
+
+    id: str
+    flow: str
+    vendor: str
+    dag_id: str
+    run_id: str
+    target: str
+    night: str | None
+    source_time: datetime
+    snapshot: str
+    plan_hash: str
+    mode: Mode
+    requested_by: str | None
+    reason: str | None
+    rows_in: int
+    state: LoadState
+    counts: Counts | None
+    verdict: str | None
+    opened_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """A batch before it is sent: its place, its number of rows, and a hash over the rows themselves."""
+
+    seq: int
+    rows: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch and how far it got. `vendor_counts` is empty until the vendor has counted."""
+
+    load_id: str
+    seq: int
+    rows: int
+    fingerprint: str
+    state: BatchState = "planned"
+    attempts: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    uncertain: int = 0
+    vendor_ref: str | None = None
+    answer: Mapping[str, Any] | None = None
+    vendor_counts: Mapping[str, int] = field(default_factory=dict)
+    note: str | None = None
+    intended_at: datetime | None = None
+    accepted_at: datetime | None = None
+    settled_at: datetime | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether its outcome is written down, be it that nobody knows it."""
+        return self.state in SETTLED
+
+
+@dataclass(frozen=True)
+class Target:
+    """One vendor list: who holds it, what was applied last, how new a source may have reached it."""
+
+    key: str
+    paused: bool
+    paused_by: str | None
+    paused_why: str | None
+    paused_at: datetime | None
+    lock_load_id: str | None
+    lock_until: datetime | None
+    fence_source_time: datetime | None
+    applied_source_time: datetime | None
+    applied_plan_hash: str | None
+    applied_load_id: str | None
+    applied_rows: int | None
+    applied: str | None
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a vendor called back about a batch, without what we do not keep (see `include.ledger.events`)."""
+
+    load_id: str
+    seq: int
+    vendor: str
+    body: Mapping[str, Any]
+    received_at: datetime
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The batch a callback belongs to, and whether it said something new."""
+
+    load_id: str
+    seq: int
+    new: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One link of the chain: `hash` covers everything else, `previous` included."""
+
+    seq: int
+    kind: str
+    load_id: str | None
+    body: Mapping[str, Any]
+    recorded_at: datetime
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of the chain: how many records there are, and the hash of the last one."""
+
+    count: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one record of the chain."""
+
+    seq: int
+    what: str
