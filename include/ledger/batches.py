@@ -79,6 +79,14 @@ def intend(connection: Connection, load_id: str, seq: int, *, again: bool, now: 
     return int(row.id)
 
 
+def withdraw(connection: Connection, load_id: str, seq: int, note: str) -> None:
+    """Take the intent back: the vendor provably took nothing in, so sending later is sending once."""
+    row = _row(connection, load_id, seq)
+    if row.state != "intended":
+        raise BatchStateError(load_id, seq, row.state, "planned")
+    _set(connection, row.id, state="planned", note=note)
+
+
 def accept(
     connection: Connection,
     load_id: str,

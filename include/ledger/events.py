@@ -41,7 +41,7 @@ def issue_token(connection: Connection, batch_id: int, vendor: str, now: datetim
 
 def receive(connection: Connection, vendor: str, token: str, body: bytes, now: datetime) -> Receipt:
     """Store what a vendor called back, once."""
-    text = parse(body)
+    kept = parse(body)
     owner = connection.execute(
         select(batches.c.id, batches.c.load_id, batches.c.seq)
         .join(callbacks, callbacks.c.batch_id == batches.c.id)
@@ -54,8 +54,8 @@ def receive(connection: Connection, vendor: str, token: str, body: bytes, now: d
         events,
         batch_id=owner.id,
         vendor=vendor,
-        digest=_hash(canonical(text)),
-        body=text,
+        digest=_hash(canonical(kept)),
+        body=kept,
         received_at=now,
     )
     return Receipt(owner.load_id, owner.seq, new)
@@ -85,4 +85,5 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _hash(text: str) -> str:
+    # A forged token may hold anything, half a surrogate pair too.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -13,6 +13,7 @@ and times.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -32,8 +33,9 @@ def append(
     """Add a record at the end. Locks the head, so that two writers never follow the same record."""
     head = read_head(connection, locked=True)
     seq = head.count + 1
-    link = digest(seq, kind, load_id, body, now, head.hash)
-    record = Evidence(seq, kind, load_id, dict(body), now, head.hash, link)
+    kept = json.loads(canonical(body))  # as it will be read back: keys are text, tuples are lists
+    link = digest(seq, kind, load_id, kept, now, head.hash)
+    record = Evidence(seq, kind, load_id, kept, now, head.hash, link)
     connection.execute(evidence.insert().values(**vars(record)))
     connection.execute(update(evidence_head).values(count=seq, hash=link))
     return record

@@ -195,6 +195,13 @@ class Ledger:
             batch_id = batches.intend(connection, load_id, seq, again=again, now=now)
             return events.issue_token(connection, batch_id, load.vendor, now)
 
+    def withdraw(self, load_id: str, seq: int, note: str) -> None:
+        """Take the intent back after an attempt that provably left nothing at the vendor, so that it may be
+        made anew: no connection, 401, 429. BatchStateError unless the batch is intended.
+        """
+        with self._store.write() as connection:
+            batches.withdraw(connection, load_id, seq, note)
+
     def accept(self, load_id: str, seq: int, vendor_ref: str | None, answer: Mapping[str, Any]) -> None:
         """Write down that the vendor took the batch in, under its id `vendor_ref`.
 

@@ -100,7 +100,7 @@ def _vendor_problems(batch: Batch) -> list[str]:
     counts = batch.vendor_counts
     problems = []
     total, valid = counts.get("total"), counts.get("valid")
-    if total is not None and total != batch.rows and batch.state == "confirmed":
+    if total is not None and total != batch.rows and batch.state != "uncertain":
         problems.append(f"Batch {batch.seq}: {batch.rows:,} rows were sent, the vendor counted {total:,}.")
     if total is not None and total != (parts := sum(counts.values()) - total):
         problems.append(f"Batch {batch.seq}: the vendor's parts make {parts:,}, its total says {total:,}.")
