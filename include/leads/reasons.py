@@ -1,0 +1,229 @@
+"""The closed list of reasons why a row ended where it ended, in words an analyst can act on.
+
+Every outcome row carries one of these codes. `python -m include.leads.reasons` prints the page
+`docs/reasons.md`; a test fails when the two differ.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from include.leads.schema import OutcomeState
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason: its code, the state of a row that has it, what it means and how to fix it."""
+
+    code: str
+    state: OutcomeState
+    text: str
+    fix: str
+
+
+_ALL: Final = (
+    # Delivered
+    Reason("delivered", "delivered", "The vendor took the lead.", "Nothing to do."),
+    # Rejected: the phone. The code is that of the first phone field that is not empty.
+    Reason(
+        "phone_empty",
+        "rejected",
+        "No phone field holds anything.",
+        "Fill in a number, or take the lead off the list.",
+    ),
+    Reason(
+        "phone_masked",
+        "rejected",
+        "The number is hidden or a stand-in (999xxxx, Multiple#s, __________).",
+        "Ask the source system for the full number.",
+    ),
+    Reason(
+        "phone_letters",
+        "rejected",
+        "The field holds words where a number should be.",
+        "Put the number into the phone field and the words into a field of their own.",
+    ),
+    Reason(
+        "phone_several",
+        "rejected",
+        "The field holds several numbers; we do not guess which one to call.",
+        "Put one number into each of phone1, phone2 and phone3.",
+    ),
+    Reason(
+        "phone_too_short",
+        "rejected",
+        "Digits are missing: too few for a number of its country (often the area code).",
+        "Add the missing digits, or write the number as + and country code.",
+    ),
+    Reason(
+        "phone_too_long",
+        "rejected",
+        "There are more digits than a number of its country can have.",
+        "Remove the surplus digits, or write the number as + and country code.",
+    ),
+    Reason(
+        "phone_impossible",
+        "rejected",
+        "It cannot be a number: the country code does not exist, or no number has this length or form.",
+        "Correct the number; check the flow's region if many leads have this reason.",
+    ),
+    Reason(
+        "phone_not_in_service_range",
+        "rejected",
+        "The length is right, but no number range in service begins with these digits.",
+        "Check for a typing mistake in the area code or exchange.",
+    ),
+    Reason(
+        "phone_region_unknown",
+        "rejected",
+        "The lead's own region is not a two-letter country code that we know.",
+        "Write the region as ISO code (US, GB, DE), or leave it empty to use the flow's region.",
+    ),
+    Reason(
+        "not_ten_digits",
+        "rejected",
+        "The number is good, but this vendor takes ten-digit North American numbers only.",
+        "Load the lead through a vendor that takes this country, or give a ten-digit number.",
+    ),
+    # Rejected: the lead
+    Reason(
+        "key_missing",
+        "rejected",
+        "The lead has no customer key, and this flow needs one.",
+        "Fill in the customer key at the source, or set `require_key: false` in the flow file.",
+    ),
+    Reason(
+        "duplicate_key",
+        "rejected",
+        "Another lead of this night has the same customer key and was kept.",
+        "Remove one of the two at the source; the detail names the row that was kept.",
+    ),
+    Reason(
+        "duplicate_phone",
+        "rejected",
+        "Another lead of this night has the same number and was kept.",
+        "Remove one of the two at the source; the detail names the row that was kept.",
+    ),
+    Reason(
+        "user_rule",
+        "rejected",
+        "The flow's own rule turned the lead down; the detail is what the rule said.",
+        "See the rule named in the flow file.",
+    ),
+    # Rejected: by the vendor
+    Reason(
+        "vendor_rejected",
+        "rejected",
+        "The vendor refused the lead.",
+        "See the vendor's words in the detail; correct the lead and resend it.",
+    ),
+    Reason(
+        "vendor_invalid",
+        "rejected",
+        "The vendor counts the number as malformed.",
+        "Correct the number and resend the lead.",
+    ),
+    Reason(
+        "vendor_inactive",
+        "rejected",
+        "The vendor counts the number as not in service.",
+        "Ask the customer for a working number.",
+    ),
+    Reason(
+        "vendor_dnc",
+        "rejected",
+        "The vendor found the number on a do-not-call or litigator list.",
+        "Do not call it. Add the number to your own suppression list.",
+    ),
+    # Suppressed
+    Reason(
+        "on_suppression_list",
+        "suppressed",
+        "A number of the lead is on a suppression list; the detail names list and field.",
+        "Do not call it. If the entry is wrong, have the list's owner remove it.",
+    ),
+    # Held
+    Reason(
+        "plan_only",
+        "held",
+        "The run only planned; it was not asked to load.",
+        "Start a run that applies, or release the plan.",
+    ),
+    Reason(
+        "guard_stopped",
+        "held",
+        "A guard refused the load, so nothing was sent.",
+        "Read the guard's reason in the report; correct the source or approve past the guard.",
+    ),
+    Reason(
+        "approval_refused",
+        "held",
+        "The load waited for an approval that was refused or never came.",
+        "Start the run again and have it approved.",
+    ),
+    Reason(
+        "already_delivered",
+        "held",
+        "The same lead went to this list in an earlier load.",
+        "Nothing to do.",
+    ),
+    Reason(
+        "outside_window",
+        "held",
+        "It was outside the hours in which this lead may be called or loaded.",
+        "Run it again inside the window; the next night does so by itself.",
+    ),
+    Reason(
+        "not_sent",
+        "held",
+        "The run ended before the lead's batch was sent.",
+        "Clear the failed task: it goes on where it stopped.",
+    ),
+    # Uncertain
+    Reason(
+        "no_outcome",
+        "uncertain",
+        "The lead was sent, but the vendor never said what became of it.",
+        "Look at the list in the vendor's own console, then resolve the load as delivered or not.",
+    ),
+    Reason(
+        "vendor_counts_only",
+        "uncertain",
+        "The vendor refused part of the batch without naming the rows; this row may be one of them.",
+        "Compare with the list in the vendor's console, if it matters which rows they are.",
+    ),
+)
+
+REASONS: Final[Mapping[str, Reason]] = MappingProxyType({reason.code: reason for reason in _ALL})
+"""Every reason by its code."""
+
+
+def page() -> str:
+    """Return `docs/reasons.md` as Markdown: one table per state, in the order of the list."""
+    lines = [
+        "# Reasons",
+        "",
+        "Why a row ended where it ended. Every row of a reject file and of a run's outcomes carries one of",
+        "these codes, and no other.",
+        "",
+        "This page is made from `include/leads/reasons.py`: `python -m include.leads.reasons > docs/reasons.md`.",
+    ]
+    for state in dict.fromkeys(reason.state for reason in _ALL):
+        lines += [
+            "",
+            f"## {state.capitalize()}",
+            "",
+            "| code | what it means | how to fix it |",
+            "| --- | --- | --- |",
+        ]
+        lines += [f"| `{r.code}` | {r.text} | {r.fix} |" for r in _ALL if r.state == state]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
