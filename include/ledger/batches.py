@@ -33,6 +33,7 @@ def plan(connection: Connection, load_id: str, plans: Iterable[BatchPlan]) -> No
             fingerprint=planned.fingerprint,
             state="planned",
             attempts=0,
+            maybe_sent=False,
             delivered=0,
             rejected=0,
             uncertain=0,
@@ -65,6 +66,7 @@ def intend(connection: Connection, load_id: str, seq: int, *, again: bool, now: 
         row.id,
         state="intended",
         attempts=row.attempts + 1,
+        maybe_sent=row.maybe_sent or row.state != "planned",
         intended_at=now,
         delivered=0,
         rejected=0,
@@ -79,12 +81,15 @@ def intend(connection: Connection, load_id: str, seq: int, *, again: bool, now: 
     return int(row.id)
 
 
-def withdraw(connection: Connection, load_id: str, seq: int, note: str) -> None:
-    """Take the intent back: the vendor provably took nothing in, so sending later is sending once."""
+def withdraw(connection: Connection, load_id: str, seq: int, note: str, now: datetime) -> None:
+    """Take the intent back: this attempt left nothing at the vendor, though an earlier one may have."""
     row = _row(connection, load_id, seq)
     if row.state != "intended":
         raise BatchStateError(load_id, seq, row.state, "planned")
-    _set(connection, row.id, state="planned", note=note)
+    if row.maybe_sent:
+        _set(connection, row.id, state="uncertain", uncertain=row.rows, note=note, settled_at=now)
+    else:
+        _set(connection, row.id, state="planned", note=note)
 
 
 def accept(

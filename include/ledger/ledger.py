@@ -196,11 +196,13 @@ class Ledger:
             return events.issue_token(connection, batch_id, load.vendor, now)
 
     def withdraw(self, load_id: str, seq: int, note: str) -> None:
-        """Take the intent back after an attempt that provably left nothing at the vendor, so that it may be
-        made anew: no connection, 401, 429. BatchStateError unless the batch is intended.
+        """Take the intent back: the attempt provably left nothing at the vendor (no connection, 401, 429).
+
+        The batch is planned again, or uncertain when an earlier attempt may have reached the vendor.
+        BatchStateError unless it is intended.
         """
         with self._store.write() as connection:
-            batches.withdraw(connection, load_id, seq, note)
+            batches.withdraw(connection, load_id, seq, note, self._now())
 
     def accept(self, load_id: str, seq: int, vendor_ref: str | None, answer: Mapping[str, Any]) -> None:
         """Write down that the vendor took the batch in, under its id `vendor_ref`.

@@ -54,7 +54,11 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch and how far it got. `vendor_counts` is empty until the vendor has counted."""
+    """A batch and how far it got.
+
+    `maybe_sent`: an attempt before the present one may have reached the vendor. `vendor_counts` is empty until
+    the vendor has counted.
+    """
 
     load_id: str
     seq: int
@@ -62,6 +66,7 @@ class Batch:
     fingerprint: str
     state: BatchState = "planned"
     attempts: int = 0
+    maybe_sent: bool = False
     delivered: int = 0
     rejected: int = 0
     uncertain: int = 0

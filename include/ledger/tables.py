@@ -140,6 +140,9 @@ batches = Table(
     Column("fingerprint", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column(
+        "maybe_sent", Boolean, nullable=False
+    ),  # an attempt before the present one may have reached the vendor
     Column("delivered", Integer, nullable=False),
     Column("rejected", Integer, nullable=False),
     Column("uncertain", Integer, nullable=False),
