@@ -54,13 +54,13 @@ class Rule(BaseModel):
 
     vendor: Vendor
     fault: CallFault | PageFault | WebhookFault | LoadFault
-    nth: int = Field(1, ge=1)
-    times: int | None = Field(1, ge=1)
+    nth: int = Field(default=1, ge=1)
+    times: int | None = Field(default=1, ge=1)
     op: str | None = None
     match: str | None = None
-    seconds: float = Field(1.0, ge=0)
-    status: int = Field(429, ge=400, le=599)
-    retry_after: int | None = Field(None, ge=0)
+    seconds: float = Field(default=1.0, ge=0)
+    status: int = Field(default=429, ge=400, le=599)
+    retry_after: int | None = Field(default=None, ge=0)
 
     _seen: int = PrivateAttr(default=0)
 

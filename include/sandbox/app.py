@@ -1,0 +1,175 @@
+"""Puts the vendors together on one port, and adds the control paths under `/_sandbox`.
+
+| path | what it does |
+| --- | --- |
+| `GET /_sandbox` | addresses, fake keys, and what the data is |
+| `POST /_sandbox/reset` | everything as at the start: data, lists, loads, faults, switches, real time |
+| `POST /_sandbox/clock` | `{"now": "2026-11-21T02:00:00-05:00"}`; the clock runs on from there; `null` = real time |
+| `GET, POST, DELETE /_sandbox/faults` | the rules (`include/sandbox/faults.py`); POST adds one rule or a list of them |
+| `GET, POST /_sandbox/switches` | the switches (`include/sandbox/switches.py`); POST changes those that it names |
+| `GET /_sandbox/state/<vendor>` | what the vendor holds and what was called; `?rows=false` leaves the rows out |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from include.sandbox import platform, purecallerid
+from include.sandbox.clock import Clock
+from include.sandbox.data import ZONE
+from include.sandbox.dialer import FIVE9_LISTS, RINGCX_LISTS
+from include.sandbox.faults import Faults, Rule
+from include.sandbox.gate import Gate, Journal, json_response
+from include.sandbox.switches import Switches
+from include.sandbox.tenant import AnyLeads
+
+MakeLeads = Callable[[date], AnyLeads]
+"""Makes a tenant's leads as they are on the morning of a day."""
+
+
+class _Time(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    now: AwareDatetime | None
+
+
+_RULES: TypeAdapter[list[Rule]] = TypeAdapter(list[Rule])
+
+
+class Sandbox:
+    """An ASGI app: all vendors, and the controls over them."""
+
+    def __init__(self, make_leads: MakeLeads, switches: Switches) -> None:
+        self._make_leads = make_leads
+        self._first_switches = switches
+        self.clock = Clock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Build everything as it is at the start."""
+        self.clock.set(None)
+        self.switches = self._first_switches.model_copy(deep=True)
+        self.faults = Faults()
+        self.journal = Journal()
+        today = self.clock.now().astimezone(ZONE).date()
+        self.leads = self._make_leads(today)
+        self.platform = platform.Platform(self.leads, today, self.switches.platform, self.clock, self.faults)
+        self.purecallerid = purecallerid.PureCallerId(self.switches.purecallerid, self.clock, self.faults)
+        vendors = [*self.platform.routes(), *self.purecallerid.routes()]
+        controls = [
+            Route("/_sandbox", self._tell, methods=["GET"]),
+            Route("/_sandbox/reset", self._reset, methods=["POST"]),
+            Route("/_sandbox/clock", self._clock, methods=["GET", "POST"]),
+            Route("/_sandbox/faults", self._faults, methods=["GET", "POST", "DELETE"]),
+            Route("/_sandbox/switches", self._switches, methods=["GET", "POST"]),
+            Route("/_sandbox/state/{vendor}", self._state, methods=["GET"]),
+        ]
+        handlers = {HTTPException: self._http_error, ValidationError: _invalid}
+        app = Starlette(routes=[*controls, *vendors], exception_handlers=handlers)
+        app.router.redirect_slashes = False
+        self._gate = Gate(app, vendors, self.refuse, self.faults, self.journal)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call."""
+        await self._gate(scope, receive, send)
+
+    def refuse(self, vendor: str, error: HTTPException) -> Response:
+        """Answer with an error in the vendor's own shape."""
+        if vendor == "platform":
+            body = platform.error_body(error)
+        else:
+            body = purecallerid.error_body(error, self.clock.now())
+        answer = json_response(body, error.status_code)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def _http_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.url.path
+        if path.startswith("/_sandbox"):
+            return json_response({"error": error.detail}, error.status_code)
+        return self.refuse("purecallerid" if path.startswith("/api/public") else "platform", error)
+
+    # --- controls
+
+    async def _tell(self, request: Request) -> Response:
+        return json_response(
+            {
+                "base_url": str(request.base_url).rstrip("/"),
+                "platform": {"token": platform.TOKEN, "prefix": platform.PREFIX},
+                "purecallerid": {
+                    "key": purecallerid.KEY,
+                    "campaigns": {
+                        "five9": purecallerid.FIVE9_CAMPAIGN,
+                        "ringcx": purecallerid.RINGCX_CAMPAIGN,
+                    },
+                    "lists": {"five9": FIVE9_LISTS[0], "ringcx": RINGCX_LISTS[0]},
+                },
+                "data": self.leads.about,
+            }
+        )
+
+    async def _reset(self, request: Request) -> Response:
+        self.purecallerid.cancel()
+        self._begin()
+        return json_response({"reset": True})
+
+    async def _clock(self, request: Request) -> Response:
+        if request.method == "POST":
+            self.clock.set(_Time.model_validate_json(await request.body()).now)
+        return json_response({"now": self.clock.now()})
+
+    async def _faults(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self.faults.rules.clear()
+        if request.method == "POST":
+            asked = await _asked(request)
+            self.faults.rules += _RULES.validate_python(asked if isinstance(asked, list) else [asked])
+        return json_response([rule.model_dump() for rule in self.faults.rules])
+
+    async def _switches(self, request: Request) -> Response:
+        if request.method == "POST":
+            asked = await _asked(request)
+            told: dict[str, Any] = self.switches.model_dump()
+            for vendor, changes in asked.items() if isinstance(asked, dict) else ():
+                told[vendor] = told.get(vendor, {}) | changes
+            self.switches = Switches.model_validate(told)
+            self.platform.switches = self.switches.platform
+            self.purecallerid.switches = self.switches.purecallerid
+        return json_response(self.switches.model_dump())
+
+    async def _state(self, request: Request) -> Response:
+        vendor = request.path_params["vendor"]
+        rows = request.query_params.get("rows") != "false"
+        if vendor == "platform":
+            own = orjson.dumps(self.platform.state())[1:-1]
+        elif vendor == "purecallerid":
+            own = self.purecallerid.state(rows=rows)
+        else:
+            raise HTTPException(404, f"There is no vendor {vendor}: use platform or purecallerid.")
+        calls = orjson.dumps(self.journal.state(vendor))[1:-1]
+        return Response(b"{%s,%s}" % (own, calls), media_type="application/json")
+
+
+async def _asked(request: Request) -> Any:
+    """Read a control's JSON body."""
+    try:
+        return orjson.loads(await request.body())
+    except orjson.JSONDecodeError:
+        raise HTTPException(400, "The body is not JSON.") from None
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ValidationError)
+    complaints = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    return json_response({"error": complaints}, 400)

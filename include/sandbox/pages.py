@@ -1,0 +1,115 @@
+"""Cursor pages of the Platform API (contract section 4), and what can go wrong with them.
+
+A cursor is opaque to callers: it holds the id after which the page starts, and a salt, so that two cursors can stand for
+the same place. It holds no filters: those travel in `nextUri`, and a caller who loses one walks on through other rows.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+
+from include.sandbox.faults import Rule
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+class FieldError(HTTPException):
+    """A parameter is not valid: 400, with the complaint under the parameter's name."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(400, "The request is not valid.")
+        self.errors = {field: [text]}
+
+
+def cursor(after: int, salt: int = 0) -> str:
+    """Write the cursor of the page that starts after an id."""
+    return base64.urlsafe_b64encode(f"after:{after}:{salt}".encode()).decode()
+
+
+def read_cursor(text: str | None) -> tuple[int, int]:
+    """Return the id and the salt of a cursor, (0, 0) for none; a cursor that we never wrote answers 400."""
+    if not text:
+        return 0, 0
+    try:
+        word, after, salt = base64.urlsafe_b64decode(text).decode().split(":")
+        if word == "after":
+            return int(after), int(salt)
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        pass
+    raise FieldError("cursor", "The cursor is not valid.")
+
+
+class Walk:
+    """One caller's question to a list operation: its filters, and where in the answer the caller is."""
+
+    def __init__(self, path: str, query: QueryParams) -> None:
+        self.filters = [(name, value) for name, value in query.multi_items() if name != "cursor"]
+        self.path = path
+        self.after, self.salt = read_cursor(query.get("cursor"))
+        self.own = self.uri(self.after, self.salt) if query.get("cursor") else self.uri()
+
+    def uri(
+        self, after: int | None = None, salt: int = 0, filters: list[tuple[str, str]] | None = None
+    ) -> str:
+        """Return the URI of a page of this question; without `after`, of the first one."""
+        query = self.filters if filters is None else filters
+        query = [*query, ("cursor", cursor(after, salt))] if after is not None else query
+        return f"{self.path}?{urlencode(query)}" if query else self.path
+
+
+class Pager:
+    """Cuts rows into pages, and lets the rules in force spoil them."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}  # question -> the URI last asked
+
+    def page(
+        self,
+        walk: Walk,
+        rows: Iterator[T],
+        size: int,
+        place: Callable[[T], int],
+        shape: Callable[[T], Json],
+        rules: Iterable[Rule],
+    ) -> Json:
+        """Take one page off `rows`, which are in order of `place` and begin after the walk's cursor."""
+        items = list(islice(rows, size))
+        more = next(rows, None) is not None
+        page: Json = {
+            "metadata": {"nextUri": walk.uri(place(items[-1])) if more else None},
+            "items": [shape(item) for item in items],
+        }
+        question = walk.uri()
+        earlier = self._last.get(question, walk.own)
+        self._last[question] = walk.own
+        for rule in rules:
+            _spoil(page, rule.fault, walk, earlier)
+        return page
+
+
+def _spoil(page: Json, fault: str, walk: Walk, earlier: str) -> None:
+    """Do one page fault to a page; `earlier` is the page that the caller came from."""
+    next_uri = page["metadata"]["nextUri"]
+    if fault == "repeated_cursor":
+        page["metadata"]["nextUri"] = walk.own
+    elif fault == "looping_cursor":
+        page["metadata"]["nextUri"] = earlier
+    elif fault == "changed_filter" and next_uri and walk.filters:
+        (name, value), *others = walk.filters
+        after = read_cursor(QueryParams(next_uri.split("?")[1])["cursor"])[0]
+        page["metadata"]["nextUri"] = walk.uri(
+            after, filters=[(name, str(int(value) + 1)), *others] if value.isdigit() else others
+        )
+    elif fault == "no_metadata":
+        del page["metadata"]
+    elif fault == "empty_page":
+        page.update({"metadata": {"nextUri": walk.uri(walk.after, walk.salt + 1)}, "items": []})
