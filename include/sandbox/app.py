@@ -2,22 +2,22 @@
 
 | path | what it does |
 | --- | --- |
-| `GET /_sandbox` | addresses, fake keys, and what the data is |
-| `POST /_sandbox/reset` | everything as at the start: data, lists, loads, faults, switches, real time |
-| `POST /_sandbox/clock` | `{"now": "2026-11-21T02:00:00-05:00"}`; the clock runs on from there; `null` = real time |
-| `GET, POST, DELETE /_sandbox/faults` | the rules (`include/sandbox/faults.py`); POST adds one rule or a list of them |
-| `GET, POST /_sandbox/switches` | the switches (`include/sandbox/switches.py`); POST changes those that it names |
-| `GET /_sandbox/state/<vendor>` | what the vendor holds and what was called; `?rows=false` leaves the rows out |
+| `GET /_sandbox` | addresses, fake keys, what the data is |
+| `POST /_sandbox/reset` | all as at the start: data, lists, loads, faults, switches, real time |
+| `POST /_sandbox/clock` | `{"now": "2026-11-21T02:00:00Z"}`, it runs on from there; `null` = real time |
+| `GET, POST, DELETE /_sandbox/faults` | the rules (`faults.py`); POST adds one, or a list of them |
+| `GET, POST /_sandbox/switches` | the switches (`switches.py`); POST changes those that it names |
+| `GET /_sandbox/state/<vendor>` | what it holds and what was called; `?rows=false` leaves rows out |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -31,6 +31,7 @@ from include.sandbox.data import ZONE
 from include.sandbox.dialer import FIVE9_LISTS, RINGCX_LISTS
 from include.sandbox.faults import Faults, Rule
 from include.sandbox.gate import Gate, Journal, json_response
+from include.sandbox.shapes import PREFIX
 from include.sandbox.switches import Switches
 from include.sandbox.tenant import AnyLeads
 
@@ -40,7 +41,7 @@ MakeLeads = Callable[[date], AnyLeads]
 
 class _Time(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    now: AwareDatetime | None
+    now: datetime | None
 
 
 _RULES: TypeAdapter[list[Rule]] = TypeAdapter(list[Rule])
@@ -106,7 +107,7 @@ class Sandbox:
         return json_response(
             {
                 "base_url": str(request.base_url).rstrip("/"),
-                "platform": {"token": platform.TOKEN, "prefix": platform.PREFIX},
+                "platform": {"token": platform.TOKEN, "prefix": PREFIX},
                 "purecallerid": {
                     "key": purecallerid.KEY,
                     "campaigns": {
@@ -126,7 +127,8 @@ class Sandbox:
 
     async def _clock(self, request: Request) -> Response:
         if request.method == "POST":
-            self.clock.set(_Time.model_validate_json(await request.body()).now)
+            now = _Time.model_validate(await _asked(request)).now
+            self.clock.set(now if now is None or now.tzinfo else now.replace(tzinfo=UTC))
         return json_response({"now": self.clock.now()})
 
     async def _faults(self, request: Request) -> Response:
@@ -140,12 +142,16 @@ class Sandbox:
     async def _switches(self, request: Request) -> Response:
         if request.method == "POST":
             asked = await _asked(request)
-            told: dict[str, Any] = self.switches.model_dump()
-            for vendor, changes in asked.items() if isinstance(asked, dict) else ():
-                told[vendor] = told.get(vendor, {}) | changes
-            self.switches = Switches.model_validate(told)
-            self.platform.switches = self.switches.platform
-            self.purecallerid.switches = self.switches.purecallerid
+            told = self.switches.model_dump()
+            checked = Switches.model_validate(
+                {
+                    vendor: told.get(vendor, {}) | _object(changes)
+                    for vendor, changes in _object(asked).items()
+                }
+            )
+            for vendor in checked.model_fields_set:  # in place: the vendors hold on to their own switches
+                for name, value in getattr(checked, vendor):
+                    setattr(getattr(self.switches, vendor), name, value)
         return json_response(self.switches.model_dump())
 
     async def _state(self, request: Request) -> Response:
@@ -167,6 +173,12 @@ async def _asked(request: Request) -> Any:
         return orjson.loads(await request.body())
     except orjson.JSONDecodeError:
         raise HTTPException(400, "The body is not JSON.") from None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise HTTPException(400, 'Send an object of objects, such as {"platform": {"page_size": 1000}}.')
+    return value
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

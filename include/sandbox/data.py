@@ -1,4 +1,4 @@
-"""Where the sandbox's leads come from: the FTC's complaint file, a file of the user, or an index (`--synthetic`)."""
+"""Where the sandbox's leads come from: the FTC's complaint file, or a file of the user."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ NIGHTLY_LIST: Final = 100
 FIRST_LEAD_ID: Final = 100_001
 _TEN_DIGITS: Final = re.compile(r"[0-9]{10}")
 _STATES_BY_ZONE: Final = {
-    "America/Chicago": "Alabama,Arkansas,Illinois,Iowa,Kansas,Louisiana,Minnesota,Mississippi,Missouri,Nebraska,"
-    "North Dakota,Oklahoma,South Dakota,Tennessee,Texas,Wisconsin",
+    "America/Chicago": "Alabama,Arkansas,Illinois,Iowa,Kansas,Louisiana,Minnesota,Mississippi,Missouri,"
+    "Nebraska,North Dakota,Oklahoma,South Dakota,Tennessee,Texas,Wisconsin",
     "America/Denver": "Colorado,Idaho,Montana,New Mexico,Utah,Wyoming",
     "America/Phoenix": "Arizona",
     "America/Los_Angeles": "California,Nevada,Oregon,Washington",
@@ -81,7 +81,7 @@ class Leads:
         return self._by_id.get(lead_id)
 
     def scan(self, after: int, start: datetime | None, end: datetime | None) -> Iterator[Lead]:
-        """Yield the leads with an id above `after`, at least those uploaded in [start, end], in order of id."""
+        """Yield leads with an id above `after`, at least those uploaded in [start, end], in order of id."""
         # Ids were given out without a gap, so an id is also a position.
         return iter(self.rows[max(0, after - FIRST_LEAD_ID + 1) :])
 
@@ -107,7 +107,7 @@ def complaints() -> list[dict[str, str]]:
 
 
 def ftc_leads(today: date, seed: int) -> Leads:
-    """Make a tenant's leads of the FTC's complaints: real numbers, added dirt, uploaded in the nights before `today`."""
+    """Make leads of the FTC's complaints: real numbers, added dirt, uploaded in the week before `today`."""
     rng = random.Random(seed)
     rows = complaints()
     numbers = [row["Company_Phone_Number"] for row in rows]
@@ -159,7 +159,7 @@ def ftc_leads(today: date, seed: int) -> Leads:
             lead.last_attempt = min(uploaded + timedelta(minutes=rng.randrange(1, 600)), midnight(today))
             lead.next_attempt = None if lead.completed else lead.last_attempt + timedelta(days=2)
         leads.append(lead)
-    source = "FTC Do Not Call complaints of 2021-07-07 (real numbers, public domain); formatting dirt added by the sandbox"
+    source = "FTC complaints of 2021-07-07: real numbers, public domain; formatting dirt added by the sandbox"
     return _numbered(leads, today, source, dirt, seed)
 
 
@@ -211,9 +211,9 @@ _NAMES: Final = {
 
 
 def file_leads(path: Path, today: date) -> Leads:
-    """Make a tenant's leads of a CSV or JSON file (a list of objects): all in list 100, uploaded last night, undirtied.
+    """Make leads of a CSV file or a JSON list of objects: all in list 100, uploaded last night, undirtied.
 
-    Columns are known by their common names (docs/sandbox.md); what is not known becomes a free field of the lead.
+    Columns are known by their common names (docs/sandbox.md); what is not known becomes a free field.
     """
     records = _records(path)
     columns = list(dict.fromkeys(name for record in records for name in record))

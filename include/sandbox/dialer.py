@@ -1,4 +1,4 @@
-"""The dialers behind PureCallerID: ordered row stores, one per list, with the loading rules of Five9 and RingCX.
+"""The dialers behind PureCallerID: ordered row stores with the loading rules of Five9 and RingCX.
 
 A row is kept as the JSON text of `{columnId: value}`, so that a million of them fit into memory.
 """

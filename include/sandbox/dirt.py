@@ -1,7 +1,7 @@
 """The formatting dirt that the sandbox adds to real numbers, by a repeatable rule.
 
-The FTC's file is cleaner than life: 94 % of its numbers are bare ten digits. About a quarter of those are rewritten as
-people write them. Numbers that are odd already stay as they were reported.
+The FTC's file is cleaner than life: 94 % of its numbers are bare ten digits. About a fifth of those are
+rewritten as people write them. Numbers that are odd already stay as they were reported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NUMBER_DIRT: Final[dict[str, tuple[int, Callable[[str, int], str]]]] = {
     "letters": (70, lambda n, v: n[:6] + _VANITY[v % 4]),
     "blank": (50, lambda n, v: _BLANKS[v % 3]),
 }
-"""Kind of dirt -> how many of 10,000 ten-digit numbers get it, and how it is made of the number and a variant."""
+"""Kind of dirt -> how many of 10,000 ten-digit numbers get it, and how a number and a variant make it."""
 
 REPEATED_NUMBERS: Final = 150
 """How many of 10,000 leads carry the number of an earlier lead."""
@@ -43,7 +43,7 @@ TEXT_DIRT: Final[dict[str, tuple[int, Callable[[str, int], str]]]] = {
 def soil(
     text: str, draw: int, kinds: dict[str, tuple[int, Callable[[str, int], str]]]
 ) -> tuple[str, str | None]:
-    """Return the text as `draw` (any non-negative integer, best random) dirties it, and the kind of dirt or None."""
+    """Return the text as `draw` (a random non-negative integer) dirties it, and the kind of dirt or None."""
     variant, lot = divmod(draw, 10_000)
     for kind, (share, rewrite) in kinds.items():
         if lot < share:

@@ -1,4 +1,4 @@
-"""The gate in front of every vendor: names the operation, keeps the journal, and lets fault rules strike calls."""
+"""The gate before every vendor: it names the operation, keeps the journal, lets fault rules strike calls."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -94,7 +95,10 @@ class Gate:
             await self.refuse(vendor, HTTPException(status, "Not now.", headers))(scope, receive, send)
             return status
         answer = _Answer()
-        await self.app(scope, receive, answer.take)
+        try:
+            await self.app(scope, receive, answer.take)
+        except ClientDisconnect:  # the caller went away in the middle of its body: there is nobody to answer
+            return None
         if "drop_after" in rules:
             await _hang_up(scope, receive)
             return None
@@ -126,7 +130,7 @@ class _Answer:
             self.body += message.get("body", b"")
 
     async def give(self, send: Send, body: bytes, promised: int | None = None) -> None:
-        """Send the answer with this body; with `promised`, Content-Length says so many bytes and the end never comes."""
+        """Send the answer with this body; with `promised` bytes in Content-Length, its end never comes."""
         length = str(len(body) if promised is None else promised).encode()
         headers = [(name, value) for name, value in self.start["headers"] if name != b"content-length"]
         await send({**self.start, "headers": [*headers, (b"content-length", length)]})

@@ -1,6 +1,6 @@
-"""The Platform API (ipSCAPE), reading side: leads, lists, activities, statistics, media, dialler calls, users.
+"""The Platform API (ipSCAPE), reading side: leads, lists, activities, statistics, media, calls, users.
 
-Contract: section 2 (operations 1 to 8, 10, 14, 15, 20, 21, 22), section 3 (shapes), section 4 (pages, time, errors).
+Contract: sections 2 to 4; of the 23 operations 1 to 8, 10, 14, 15, 20, 21 and 22. Their number is given below.
 """
 
 from __future__ import annotations
@@ -17,20 +17,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from include.sandbox.clock import Clock
-from include.sandbox.data import ZONE, Lead
+from include.sandbox.data import ZONE
 from include.sandbox.faults import Faults
 from include.sandbox.gate import json_response
 from include.sandbox.pages import FieldError, Json, Pager, Walk
+from include.sandbox.shapes import LONG_AGO, PREFIX, Shapes
 from include.sandbox.switches import PlatformSwitches
 from include.sandbox.tenant import (
-    AGENTS,
     CAMPAIGNS,
     DELETED_RECORDING,
     INBOUND,
     LISTS,
-    STATUSES,
     USERS,
-    Activity,
     AnyLeads,
     activities,
 )
@@ -38,7 +36,6 @@ from include.sandbox.tenant import (
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
-PREFIX: Final = "/platform-api"
 TOKEN: Final = "sandbox-platform-token"  # noqa: S105  (fake on purpose)
 RECORDING: Final = b"ID3\x04\x00\x00\x00\x00\x00\x00" + bytes(256)
 """What every recording holds: an empty MP3 tag and silence."""
@@ -61,6 +58,7 @@ class Platform:
         self._clock = clock
         self._faults = faults
         self._pager = Pager()
+        self._shapes = Shapes(switches)
         self._activities = activities(leads, today)
         self._by_activity = {call.activity_id: call for call in self._activities}
         self._by_attempt = {call.attempt_id: call for call in self._activities if call.attempt_id}
@@ -106,7 +104,7 @@ class Platform:
 
     async def get_activity(self, request: Request) -> Response:
         """Answer one activity (1)."""
-        return json_response(self._activity(_known(self._by_activity, request)))
+        return json_response(self._shapes.activity(_known(self._by_activity, request)))
 
     async def list_activities(self, request: Request) -> Response:
         """Answer a page of activities (2)."""
@@ -123,11 +121,11 @@ class Platform:
             and kind in (None, call.kind)
             and _within(call.created, start, end)
         )
-        return await self._page(request, walk, calls, lambda call: call.activity_id, self._activity)
+        return await self._page(request, walk, calls, lambda call: call.activity_id, self._shapes.activity)
 
     async def get_attempt(self, request: Request) -> Response:
         """Answer one dialler call (20)."""
-        return json_response(self._attempt(_known(self._by_attempt, request)))
+        return json_response(self._shapes.attempt(_known(self._by_attempt, request)))
 
     async def list_attempts(self, request: Request) -> Response:
         """Answer a page of dialler calls (21)."""
@@ -142,7 +140,7 @@ class Platform:
             and lead in (None, call.lead_id)
             and _within(call.created, start, end)
         )
-        return await self._page(request, walk, calls, lambda call: call.attempt_id or 0, self._attempt)
+        return await self._page(request, walk, calls, lambda call: call.attempt_id or 0, self._shapes.attempt)
 
     # --- campaigns
 
@@ -164,7 +162,7 @@ class Platform:
             for list_id, (name, owner) in LISTS.items()
             if owner == campaign_id
         ]
-        created = self._stamp(datetime(2020, 7, 6, 13, 55, 6, tzinfo=ZONE))
+        created = self._shapes.stamp(LONG_AGO)
         return json_response(
             {
                 "campaignId": campaign_id,
@@ -174,7 +172,7 @@ class Platform:
                 "createdDate": created,
                 "lastUpdated": created,
                 "lists": lists,
-                "timestamp": self._stamp(self._clock.now()),
+                "timestamp": self._shapes.stamp(self._clock.now()),
                 "timezone": ZONE.key,
             }
         )
@@ -198,7 +196,7 @@ class Platform:
                 "callsReceived": 2,
                 "callsAbandonedInWorkflow": 0,
                 "callsAbandonedInQueue": 0,
-                "timestamp": self._stamp(self._clock.now()),
+                "timestamp": self._shapes.stamp(self._clock.now()),
                 "timezone": ZONE.key,
             }
         )
@@ -217,12 +215,12 @@ class Platform:
     async def get_voicemail(self, request: Request) -> Response:
         """Answer what is known of a voicemail (6)."""
         _known(self._by_voicemail, request)
-        return json_response(self._medium(request.path_params["id"]))
+        return json_response(self._shapes.medium(request.path_params["id"]))
 
     async def get_recording(self, request: Request) -> Response:
         """Answer what is known of a recording, deleted or not (7)."""
         call = _known(self._by_recording, request)
-        return json_response(self._recording(call))
+        return json_response(self._shapes.recording(call))
 
     # --- leads and lists
 
@@ -241,26 +239,26 @@ class Platform:
             and key in (None, lead.customer_key)
             and _within(lead.uploaded, start, end)
         )
-        return await self._page(request, walk, leads, lambda lead: lead.lead_id, self._lead)
+        return await self._page(request, walk, leads, lambda lead: lead.lead_id, self._shapes.lead)
 
     async def get_lead(self, request: Request) -> Response:
         """Answer one lead (15)."""
         lead = self.leads.get(request.path_params["id"])
         if lead is None:
             raise HTTPException(404, "The lead does not exist.")
-        return json_response(self._lead(lead))
+        return json_response(self._shapes.lead(lead))
 
     async def list_lists(self, request: Request) -> Response:
         """Answer a page of lists (10); here `campaignId` may not be null."""
         campaign = _int(request, "campaignId", nullable=False)
         walk = self._walk(request)
         found = (i for i, (_, owner) in LISTS.items() if i > walk.after and campaign in (None, owner))
-        return await self._page(request, walk, found, lambda list_id: list_id, self._list)
+        return await self._page(request, walk, found, lambda list_id: list_id, self._shapes.list)
 
     async def get_list(self, request: Request) -> Response:
         """Answer one list (14)."""
         _known(LISTS, request)
-        return json_response(self._list(request.path_params["id"]))
+        return json_response(self._shapes.list(request.path_params["id"]))
 
     async def list_users(self, request: Request) -> Response:
         """Answer a page of users (22)."""
@@ -278,128 +276,6 @@ class Platform:
             and active in (None, str(user["accountActive"]).lower())
         )
         return await self._page(request, walk, users, lambda user: int(user["userId"]), lambda user: user)
-
-    # --- shapes
-
-    def _stamp(self, moment: datetime | None) -> str | None:
-        """Write a time with the tenant's offset."""
-        if moment is None:
-            return None
-        if self.switches.offset_without_colon:
-            return moment.astimezone(ZONE).strftime("%Y-%m-%dT%H:%M:%S%z")
-        return moment.astimezone(ZONE).isoformat(timespec="seconds")
-
-    def _lead(self, lead: Lead) -> Json:
-        list_name, campaign_id = LISTS[lead.list_id]
-        return {
-            "leadId": lead.lead_id,
-            "campaignId": campaign_id,
-            "campaignName": CAMPAIGNS[campaign_id],
-            "listId": lead.list_id,
-            "listName": list_name,
-            "timezone": lead.timezone,
-            "completed": lead.completed,
-            "customerKey": lead.customer_key,
-            "agentId": lead.agent_id,
-            "agentFullName": AGENTS[lead.agent_id] if lead.agent_id else None,
-            "dataFields": lead.data,
-            "lastStatusCode": lead.status_code,
-            "lastStatusDescription": None if lead.status_code is None else STATUSES[lead.status_code],
-            "phones": [
-                {
-                    "phoneIndex": index,
-                    "phoneNumber": phone,
-                    "dialAttempts": int(index == 1 and lead.last_attempt is not None),
-                }
-                for index, phone in enumerate(lead.phones, 1)
-                if phone is not None
-            ],
-            "outcomeType": "preview",
-            "outcomesInfo": {},
-            "timestamps": {
-                "uploaded": self._stamp(lead.uploaded),
-                "lastAttempt": self._stamp(lead.last_attempt),
-                "nextAttempt": self._stamp(lead.next_attempt),
-            },
-        }
-
-    def _list(self, list_id: int) -> Json:
-        name, campaign_id = LISTS[list_id]
-        created = self._stamp(datetime(2020, 7, 6, 13, 55, 6, tzinfo=ZONE))
-        return {
-            "id": list_id,
-            "name": name,
-            "campaignId": campaign_id,
-            "campaignName": CAMPAIGNS[campaign_id],
-            "inDialler": True,
-            "weight": 1,
-            "timestamps": {"created": created, "updated": created},
-        }
-
-    def _medium(self, media_id: int) -> Json:
-        prefix = "" if self.switches.uri_without_prefix else PREFIX
-        return {"mediaId": media_id, "mediaUri": f"{prefix}/v3.0/media/{media_id}", "duration": 9}
-
-    def _recording(self, call: Activity) -> Json:
-        deleted = call.recording == DELETED_RECORDING
-        about = {**self._medium(call.recording), "deleted": deleted}
-        if deleted:
-            about["deletedTimestamp"] = self._stamp(call.created)
-            about["deletedBy"] = 1059
-            about["deletionReason"] = "Removal reason"
-        return about
-
-    def _activity(self, call: Activity) -> Json:
-        created = self._stamp(call.created)
-        data: Json = {
-            "durations": {"ivr": 4, "queue": 6, "hold": 0, "interaction": 30, "wrap": 5, "talk": 30},
-            "timestamps": dict.fromkeys(("created", "joinQueue", "answered", "hangUp", "wrapUp"), created),
-            "activityId": call.activity_id,
-            "parentActivityId": None,
-            "rootActivityId": call.activity_id,
-            "activityStatusId": 3,
-            "activityStatusName": "Answered",
-            "source": "18005550100" if call.attempt_id else call.number,
-            "destination": call.number if call.attempt_id else "18005550100",
-            "campaignId": call.campaign_id,
-            "campaignName": CAMPAIGNS[call.campaign_id],
-            "agentInteractionId": call.activity_id + 10_000,
-            "agentId": call.agent_id,
-            "agentFullName": AGENTS[call.agent_id],
-            "wrapCode": 1,
-            "wrapDescription": "Resolved",
-            "recordingStatus": "enabled",
-            "recordingMetadata": self._recording(call),
-            "voicemailMetadata": [self._medium(call.voicemail)] if call.voicemail else [],
-            "survey": {"started": False, "startTimestamp": None, "workflowId": None, "workflowName": None},
-            "callQualityScore": None,
-        }
-        if call.attempt_id:
-            data["durations"] = {"dial": 8, "interaction": 30, "wrap": 5}
-            data |= self._dial(call)
-        return {"type": call.kind, "data": data}
-
-    def _attempt(self, call: Activity) -> Json:
-        return {
-            **self._dial(call),
-            "timestamps": {"dialled": self._stamp(call.created)},
-            "type": call.kind,
-            "campaignId": call.campaign_id,
-            "campaignName": CAMPAIGNS[call.campaign_id],
-            "activityId": call.activity_id,
-            "parentActivityId": None,
-            "rootActivityId": call.activity_id,
-        }
-
-    def _dial(self, call: Activity) -> Json:
-        return {
-            "attemptId": call.attempt_id,
-            "dialStatusId": 1,
-            "dialStatusName": "Answered",
-            "phoneIndex": 1,
-            "phoneNumber": call.number,
-            "leadId": call.lead_id,
-        }
 
     # --- pages
 

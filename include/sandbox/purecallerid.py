@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import io
-import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from itertools import islice
 from typing import IO, Any, Final
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import orjson
@@ -24,9 +20,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from include.sandbox.clock import Clock
-from include.sandbox.dialer import DEDUPES, Dialer, Five9, Loading, RingCx, Row
+from include.sandbox.dialer import Dialer, Five9, Loading, RingCx, Row
 from include.sandbox.faults import Faults
+from include.sandbox.numbers import Classes
 from include.sandbox.switches import PureCallerIdSwitches
+from include.sandbox.upload import read_request, read_rows
 from include.sandbox.webhooks import Webhooks
 
 PATH: Final = "/api/public/lists/load"
@@ -35,9 +33,6 @@ KEY: Final = "++++c2FuZGJveCBrZXksIG5vdCBhIHNlY3JldCEhISE="
 
 FIVE9_CAMPAIGN: Final = "64be9f5c0c8d4a1f2b3c4d5e"
 RINGCX_CAMPAIGN: Final = "64be9f5c0c8d4a1f2b3c4d5f"
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-CLASS_SHARE: Final = 3
-"""How many of 1,000 numbers the hash rule calls inactive, and how many it calls dnc."""
 
 Json = dict[str, Any]
 
@@ -168,7 +163,7 @@ class PureCallerId:
     # --- the work in the background
 
     async def _run(self, load: Load, previous: asyncio.Task[None] | None) -> None:
-        """Take a load through its steps; the campaign's loads wait for each other, first in first out (PC-14)."""
+        """Take a load through its steps; loads of a campaign run first in, first out (PC-14)."""
         try:
             await asyncio.sleep(self.switches.step_seconds)
             self._event(load, "Queued for processing")
@@ -198,7 +193,7 @@ class PureCallerId:
                 load.events.put_nowait(None)
 
     async def _process(self, load: Load) -> str | None:
-        """Bring the rows to the dialer; return what went wrong, `crash` for a load that is never heard of again."""
+        """Bring the rows to the dialer; return what went wrong, `crash` if nobody hears of it again."""
         about, metrics = load.about, load.about["metrics"]
         columns = {column["columnIndex"]: column["columnId"] for column in about["mapping"]}
         unique = self.switches.unique_id_column
@@ -254,51 +249,6 @@ class PureCallerId:
         )
 
 
-class Classes:
-    """Sorts numbers into the counters `valid`, `invalid`, `inactive` and `dnc` (PC-5)."""
-
-    def __init__(self, switches: PureCallerIdSwitches) -> None:
-        self._strip = switches.strip_us_prefix
-        self._inactive = None if switches.inactive is None else frozenset(switches.inactive)
-        self._dnc = None if switches.dnc is None else frozenset(switches.dnc)
-
-    def number(self, text: str) -> str:
-        """Return the number without spaces, brackets, hyphens and dots."""
-        bare = text.translate(_PUNCTUATION)
-        if self._strip:
-            bare = bare.removeprefix("+")
-            bare = bare.removeprefix("1") if len(bare) == 11 else bare
-        return bare
-
-    def of(self, number: str) -> str:
-        """Return the counter of a cleaned number."""
-        if not _TEN_DIGITS.fullmatch(number):
-            return "invalid"
-        if _in_class(number, "inactive", self._inactive):
-            return "inactive"
-        return "dnc" if _in_class(number, "dnc", self._dnc) else "valid"
-
-
-_PUNCTUATION: Final = str.maketrans("", "", " ()-.")
-_TEN_DIGITS: Final = re.compile(r"[0-9]{10}")
-
-
-def _in_class(number: str, name: str, explicit: frozenset[str] | None) -> bool:
-    if explicit is not None:
-        return number in explicit
-    return zlib.crc32(f"{name}:{number}".encode()) % 1_000 < CLASS_SHARE
-
-
-def read_rows(file: IO[bytes], *, skip: int) -> Iterator[list[str]]:
-    """Yield the CSV's rows from its start, without blank lines and without the first `skip` rows."""
-    file.seek(0)
-    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    try:
-        yield from islice((row for row in csv.reader(lines, strict=True) if row), skip, None)
-    finally:
-        lines.detach()  # or collecting the wrapper would close the file
-
-
 def _row_count(file: IO[bytes]) -> int:
     return sum(1 for _ in read_rows(file, skip=0))
 
@@ -324,66 +274,6 @@ def _increment(
             clean.append(row)
     loading.add(clean)
     return done
-
-
-def read_request(text: str, dialer: Dialer, file: IO[bytes], *, allow_http: bool) -> Json:
-    """Check `processRequest` against the contract (section 2, PC-4) and the file; every complaint answers 400."""
-    try:
-        asked = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise HTTPException(400, "processRequest is not JSON.") from None
-    if not isinstance(asked, dict):
-        raise HTTPException(400, "processRequest is not a JSON object.")
-    ringcx = isinstance(dialer, RingCx)
-    if ringcx and asked.get("mode") is None:
-        asked["mode"] = "APPEND"
-    if asked.get("mode") not in ("APPEND", "REPLACE"):
-        raise HTTPException(400, "mode must be APPEND or REPLACE.")
-    if not isinstance(asked.get("dialerListId"), str) or not asked["dialerListId"]:
-        raise HTTPException(400, "dialerListId is missing.")
-    if not isinstance(asked.get("firstRowHasHeaders"), bool | None):
-        raise HTTPException(400, "firstRowHasHeaders must be true or false.")
-    if ringcx and asked.get("dedupe") not in DEDUPES:
-        raise HTTPException(400, f"dedupe must be one of {', '.join(DEDUPES)}.")
-    _check_webhook(asked.get("webhookUrl"), allow_http=allow_http)
-    try:
-        first = next(read_rows(file, skip=0), None)
-    except (UnicodeDecodeError, csv.Error):
-        raise HTTPException(400, "The file is not UTF-8 CSV.") from None
-    if first is None:
-        raise HTTPException(400, "The file is empty.")
-    asked["mappedCols"] = _mapping(asked.get("mappedCols"), len(first), dialer.phone_column)
-    return asked
-
-
-def _check_webhook(url: Any, *, allow_http: bool) -> None:
-    if url is None:
-        return
-    parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
-    if parts.scheme == "http" and allow_http and parts.hostname in LOOPBACK:
-        return
-    if parts.scheme != "https" or not parts.hostname:
-        raise HTTPException(400, "webhookUrl must be a valid HTTPS URL.")
-
-
-def _mapping(columns: Any, width: int, phone_column: str) -> list[Json]:
-    if not isinstance(columns, list) or not columns:
-        raise HTTPException(400, "mappedCols must hold at least one column.")
-    mapping = []
-    for column in columns:
-        index = column.get("columnIndex") if isinstance(column, dict) else None
-        name = column.get("columnId") if isinstance(column, dict) else None
-        if type(index) is not int or not 0 <= index < width:
-            raise HTTPException(400, "columnIndex must be a column of the file, counted from 0.")
-        if not isinstance(name, str) or not name:
-            raise HTTPException(400, "columnId must be the name of a column of the dialer.")
-        mapping.append({"columnIndex": index, "columnId": name})
-    for key in ("columnIndex", "columnId"):
-        if len({column[key] for column in mapping}) < len(mapping):
-            raise HTTPException(400, f"mappedCols repeats a {key}.")
-    if phone_column not in {column["columnId"] for column in mapping}:
-        raise HTTPException(400, f"mappedCols must map {phone_column}.")
-    return mapping
 
 
 def _field(value: Any, name: str) -> str:

@@ -31,7 +31,7 @@ class PortTakenError(Exception):
 class SandboxServer:
     """The sandbox on a port of its own (0: a free one).
 
-    As a context manager it serves in a thread and answers when the block begins; the methods are the control paths.
+    As a context manager it serves in a thread and answers when the block begins; the methods are the controls.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class SandboxServer:
             access_log=False,
             log_level="warning",
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=60,
         )
         self._server = uvicorn.Server(config)
 

@@ -1,6 +1,6 @@
 """What a tester may switch in each vendor: one model per vendor, the vendor's documented default first.
 
-Where `docs/sandbox.md` names a contract hole ("PL-14", "PC-5"), the switch is how the sandbox plays the other reading.
+A mark such as PL-14 or PC-5 names a hole of the vendor's contract: the switch plays the other reading of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Leads made on the fly from their index, for benchmarks: a million of them need no memory.
 
-Area codes, exchanges and odd values follow the FTC's file, one real number after the other; the last four digits come
-from the index. The same share of dirt is added as to the real leads. Leads are uploaded evenly over last night.
+Area codes, exchanges and odd values follow the FTC's file, one real number after the other; the last four digits
+come from the index. The same share of dirt is added as to the real leads. Leads are uploaded evenly over last
+night.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class SyntheticLeads:
         return self._lead(index) if 0 <= index < self.size else None
 
     def scan(self, after: int, start: datetime | None, end: datetime | None) -> Iterator[Lead]:
-        """Yield the leads with an id above `after`, at least those uploaded in [start, end], in order of id."""
+        """Yield leads with an id above `after`, at least those uploaded in [start, end], in order of id."""
         first = max(0, after - FIRST_LEAD_ID + 1, self._index_at(start) if start else 0)
         last = min(self.size, self._index_at(end) + self.size // self._seconds + 2 if end else self.size)
         return (self._lead(index) for index in range(first, last))
