@@ -1,0 +1,57 @@
+# Listkeeper in two commands: `make demo` shows a night's work, `make up` keeps it running with the UI.
+# Needs Python 3.11 or newer with venv, and make. Everything stays in .venv and .listkeeper.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+# A port that is taken is moved with, for example: make demo AIRFLOW_PORT=18080 SANDBOX_PORT=18900
+AIRFLOW_PORT ?= 8080
+SANDBOX_PORT ?= 8900
+# Your own leads (CSV or JSON) in the sandbox instead of the FTC's: make demo LEADS=my.csv
+LEADS ?=
+# Seconds that the demo's runs may take.
+TIMEOUT ?= 300
+STACK = --airflow-port $(AIRFLOW_PORT) --sandbox-port $(SANDBOX_PORT) $(if $(LEADS),--leads "$(LEADS)")
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock demo up test check bench
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv and install the locked packages (the others call it)
+
+demo: $(STAMP) ## run tonight's flows once in the sandbox and show where every row went (LEADS=my.csv)
+	@$(BIN)/python -m include.demo $(STACK) --timeout $(TIMEOUT)
+
+up: $(STAMP) ## start the sandbox and Airflow with its UI, until Ctrl-C
+	@$(BIN)/python -m include.up $(STACK)
+
+test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure time and memory on large lists
+	@set -e; for bench in tests/bench/*.py; do echo "$$bench"; $(BIN)/python "$$bench"; done
+
+lock: $(STAMP) ## resolve requirements*.txt anew into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header requirements-dev.txt -o requirements.lock
+
+# uv is itself in the lock, so that it stays through its own `sync`. The lock is a plain requirements file:
+# `pip install -r requirements.lock` into any environment does the same, slower.
+$(STAMP): requirements.lock
+	@test -x $(BIN)/python || { \
+		for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+			"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break || python=; \
+		done; \
+		test -n "$$python" || { echo "Listkeeper needs Python 3.11 or newer. Install it, or name it: make install PYTHON=/path/to/python3"; exit 1; }; \
+		"$$python" -m venv $(VENV) || { rm -rf $(VENV); echo "$$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode requirements.lock
+	@touch $@

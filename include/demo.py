@@ -1,0 +1,244 @@
+"""Runs tonight's flows once, in front of your eyes: `make demo`.
+
+Starts a stack from a clean state, triggers last night's pull of every source through the real scheduler,
+waits for the deliveries that follow it by themselves, prints where every row went, writes the same to
+`.listkeeper/demo.json`, and stops what it started. Exits non-zero unless every run ended well and every row
+is accounted for. What should run is read from the flow files, so that a DAG that never shows up is noticed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from include import console as screen
+from include.airflow_client import Airflow, AirflowError
+from include.airflow_settings import SettingsError
+from include.console import Console
+from include.demo_result import FlowResult, read_counts, table, write_json
+from include.flow_files import KINDS, Delivery, FlowFileError, PlatformSource, load_flows
+from include.stack import Stack, StackError
+
+RUN_SECONDS = 300.0
+FOLLOW_SECONDS = 60.0  # how long after its pull a delivery may take to start
+POLL_SECONDS = 0.5
+LOG_LINES = 15
+ENDED = ("success", "failed")
+
+# Task states worth a line, the most telling first: a mapped task shows the first one any of its parts is in.
+TOLD = {
+    "failed": "failed",
+    "up_for_retry": "failed, will be tried again",
+    "awaiting_input": "waits for a person (Required Actions)",
+    "deferred": "waits, without holding a worker",
+    "success": "done",
+}
+
+
+@dataclass
+class Flow:
+    """One DAG that has to run tonight. `after` is the pull it follows, None for a pull itself."""
+
+    name: str
+    dag_id: str
+    night: str
+    after: str | None
+    run: dict[str, Any] | None = None
+
+    @property
+    def state(self) -> str | None:
+        """State of its run, None before there is one."""
+        return self.run["state"] if self.run else None
+
+
+def tonight(now: datetime) -> list[Flow]:
+    """List what should run, from the flow files: every source, and every delivery behind its source.
+
+    :raises FlowFileError: a flow file is broken
+    """
+    sources, broken = load_flows(PlatformSource)
+    flows = [Flow(s.name, s.dag_id, s.last_night(now).isoformat(), None) for s in sources]
+    pulls = {flow.name: flow for flow in flows}
+    for kind in KINDS.values():
+        if not issubclass(kind, Delivery):
+            continue
+        deliveries, more = load_flows(kind)
+        broken += more
+        for delivery in deliveries:
+            pull = pulls.get(delivery.source)
+            if pull is None:
+                raise StackError(
+                    f"{delivery.dag_id} delivers the source {delivery.source}, which no file defines."
+                )
+            flows.append(Flow(delivery.name, delivery.dag_id, pull.night, pull.dag_id))
+    if broken:
+        raise broken[0].error
+    if not pulls:
+        raise StackError("There is no flow file of a source, so there is nothing to pull.")
+    return flows
+
+
+def watch(stack: Stack, airflow: Airflow, flows: list[Flow], console: Console, timeout: float) -> None:
+    """Follow the flows until all have ended or nothing more can come, telling each change in one line."""
+    told: dict[tuple[str, str], str] = {}
+    waiting_since: dict[str, float] = {}
+    width = max(len(flow.dag_id) for flow in flows)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        stack.require_running()
+        runs = airflow.runs()
+        for flow in flows:
+            if flow.state in ENDED:
+                continue
+            flow.run = next(
+                (r for r in runs if r["dag_id"] == flow.dag_id and r["partition_key"] == flow.night), None
+            )
+            if flow.run is None:
+                continue
+            # The run was read before its tasks: when it has ended, they have too.
+            lines = _task_lines(airflow.task_instances(flow.dag_id, flow.run["dag_run_id"]))
+            if flow.state in ENDED:
+                lines["run"] = str(flow.state)
+            for task, state in lines.items():
+                if told.get((flow.dag_id, task)) != state:
+                    told[flow.dag_id, task] = state
+                    console.say(f"{flow.dag_id:<{width}}  {task}: {state}")
+        if not any(_may_still_come(flow, flows, waiting_since) for flow in flows):
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _may_still_come(flow: Flow, flows: list[Flow], waiting_since: dict[str, float]) -> bool:
+    if flow.state in ENDED:
+        return False
+    if flow.run is not None or flow.after is None:
+        return True
+    pull = next(other for other in flows if other.dag_id == flow.after)
+    if pull.state != "success":
+        return pull.state != "failed"
+    since = waiting_since.setdefault(flow.dag_id, time.monotonic())
+    return time.monotonic() - since < FOLLOW_SECONDS
+
+
+def _task_lines(tasks: list[dict[str, Any]]) -> dict[str, str]:
+    """Say what is worth saying of each task: name (and number of parts) -> words."""
+    states: dict[str, list[str]] = {}
+    for task in tasks:
+        states.setdefault(task["task_id"], []).append(task["state"])
+    lines = {}
+    for task_id, parts in states.items():
+        telling = next((state for state in TOLD if state in parts), None)
+        if telling is None or (telling == "success" and set(parts) - {"success", "skipped"}):
+            continue
+        lines[task_id] = TOLD[telling] + (f" ({len(parts)} parts)" if len(parts) > 1 else "")
+    return lines
+
+
+def judge(airflow: Airflow, flow: Flow) -> FlowResult:
+    """Read what a flow's run left behind."""
+    if flow.run is None:
+        return FlowResult(flow.name, flow.dag_id, None, None, None, "never started", well=False)
+    run_id = flow.run["dag_run_id"]
+    summary = airflow.xcom(flow.dag_id, run_id, "reconcile", "summary")
+    counts = read_counts(summary)
+    verdict, report = ("", None) if counts is None else (summary.get("verdict"), summary.get("report"))
+    if flow.state not in ENDED:
+        verdict = f"not finished ({flow.state})"
+    elif counts is None:
+        verdict = f"{flow.state}, but no summary" if flow.state == "success" else "failed"
+    return FlowResult(
+        flow=flow.name,
+        dag_id=flow.dag_id,
+        run_id=run_id,
+        counts=counts,
+        seconds=flow.run["duration"],
+        verdict=str(verdict or flow.state),
+        well=flow.state == "success",
+        report=report,
+    )
+
+
+def failures(airflow: Airflow, flow: Flow) -> str:
+    """Tell the failed tasks of a run, each with the end of its log."""
+    if flow.run is None or flow.state != "failed":
+        return ""
+    run_id = flow.run["dag_run_id"]
+    told = []
+    for task in airflow.task_instances(flow.dag_id, run_id):
+        if task["state"] != "failed":
+            continue
+        log = airflow.log(flow.dag_id, run_id, task["task_id"], task["try_number"], task["map_index"])
+        told += [
+            f"\n{flow.dag_id} failed at {task['task_id']}:",
+            *(f"  | {line}" for line in log[-LOG_LINES:]),
+        ]
+    return "\n".join(told)
+
+
+def run(stack: Stack, console: Console, timeout: float) -> bool:
+    """Run the demo on a started stack and return whether all is well."""
+    flows = tonight(datetime.now(UTC))
+    with stack.airflow as airflow:
+        screen.begin(stack, console, airflow)
+        screen.wait_for_dags(stack, airflow, {flow.dag_id for flow in flows})
+        console.say(f"Airflow lists {len(flows)} flows")
+        for flow in flows:
+            airflow.unpause(flow.dag_id)
+        for flow in flows:
+            if flow.after is None:
+                airflow.trigger(flow.dag_id, partition_key=flow.night, note="make demo")
+                console.say(
+                    f"{flow.dag_id} pulls the night {flow.night}; its deliveries follow by themselves"
+                )
+        watch(stack, airflow, flows, console, timeout)
+        screen.require_no_import_errors(airflow)
+        results = [judge(airflow, flow) for flow in flows]
+        for flow in flows:
+            if told := failures(airflow, flow):
+                console.show(told)
+    night = ", ".join(sorted({flow.night for flow in flows}))
+    well = write_json(stack.state / "demo.json", results, night=night, seconds=console.seconds)
+    console.show(f"\nThe night {night}\n\n{table(results)}\n")
+    for result in results:
+        if result.report:
+            console.show(f"Report of {result.flow}: {result.report}")
+    console.show(f"The same as JSON: {stack.state / 'demo.json'}")
+    console.show(
+        "Every row is accounted for. See the runs in the browser: make up"
+        if well
+        else f"NOT every run ended well with every row accounted for. Logs: {stack.state / 'logs'}"
+    )
+    return well
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 when all is well, 1 when not, 2 for a wrong argument, 130 after Ctrl-C."""
+    parser = screen.arguments("make demo", "Run tonight's flows once and show where every row went.")
+    parser.add_argument(
+        "--timeout", type=float, default=RUN_SECONDS, help="seconds for the runs; make: TIMEOUT="
+    )
+    chosen = parser.parse_args(argv)
+    screen.end_on_signals()
+    console = Console()
+    console.say("starting the sandbox and Airflow, from a clean state")
+    try:
+        with Stack(
+            airflow_port=chosen.airflow_port, sandbox_port=chosen.sandbox_port, leads=chosen.leads, fresh=True
+        ) as stack:
+            return 0 if run(stack, console, chosen.timeout) else 1
+    except (StackError, SettingsError, FlowFileError, AirflowError, httpx.HTTPError) as error:
+        console.show(f"\n{error}")
+        return 1
+    except KeyboardInterrupt:
+        console.show("\nStopped.")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
