@@ -55,9 +55,7 @@ class CleanResult:
     kept: int
     outcomes: dict[str, dict[str, int]]  # state -> reason -> rows
     changes: dict[str, int]  # clean-up rule -> cells changed
-    suppression: tuple[
-        dict[str, Any], ...
-    ]  # one per list: name, rows, numbers, unreadable, as_of, age_days, ..., hits
+    suppression: tuple[dict[str, Any], ...]  # per list: Suppression.about(), and hits: leads found on it
     kept_files: tuple[Path, ...]
     outcome_files: tuple[Path, ...]
 
@@ -71,14 +69,15 @@ def clean(
     now: datetime | None = None,
     slice_rows: int = SLICE_ROWS,
 ) -> CleanResult:
-    """Clean the lead frames in the Parquet files `parts` and write `kept-*.parquet` and `outcomes-*.parquet`
-    to `out`.
+    """Clean the lead frames of the Parquet files `parts`; write `kept-*.parquet` and `outcomes-*.parquet`.
 
-    Files with KEPT_COLUMNS and OUTCOME_COLUMNS, at least one of each, in the order of the input. `base` is
-    the folder that suppression files are relative to, `now` (UTC) what their age counts from. `slice_rows`
-    bounds the memory and decides nothing. Raises CleanError for input that is no lead frame or repeats a row
-    key, and if the rows written are not exactly the rows read; SuppressionError, UserRuleError for those
-    parts.
+    There is at least one file of each, with KEPT_COLUMNS and OUTCOME_COLUMNS, in the order of the input; such
+    files of an earlier try are removed first. The caller commits the folder `out`.
+    `base` is the folder that suppression files are relative to, `now` (UTC) what their age counts from;
+    `slice_rows` bounds the memory and decides nothing.
+
+    Raises CleanError for input that is no lead frame or repeats a row key, and if the rows written are not
+    exactly the rows read; SuppressionError and UserRuleError for lists and rules that cannot be used.
     """
     now = now or datetime.now(UTC)
     lists = [read_suppression(entry, region=rules.region, base=base, now=now) for entry in rules.suppression]
@@ -86,8 +85,7 @@ def clean(
     changes: Counter[str] = Counter(dict.fromkeys(RULES, 0))
     hits: Counter[str] = Counter()
     rows_in, keys, eligible, files = 0, [], [], []
-    scratch = out / ".scratch"
-    scratch.mkdir(parents=True)
+    scratch = _empty(out)
     try:
         for index, leads in enumerate(_slices(parts, slice_rows)):
             leads, changed = clean_fields(leads, rules.formulas)
@@ -119,11 +117,22 @@ def clean(
     )
 
 
+def _empty(out: Path) -> Path:
+    """Remove what an earlier try left in the folder, and return a new folder for scratch files in it."""
+    scratch = out / ".scratch"
+    if scratch.exists():
+        shutil.rmtree(scratch)
+    for left in (*out.glob("kept-*.parquet"), *out.glob("outcomes-*.parquet")):
+        left.unlink()
+    scratch.mkdir(parents=True)
+    return scratch
+
+
 def _slices(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
     """Read the parts as lead frames of at most `rows` rows: large parts cut, small parts put together."""
     waiting: list[pl.DataFrame] = []
     for part in parts:
-        scan = pl.scan_parquet(part)
+        scan = pl.scan_parquet(part, glob=False)
         schema = scan.collect_schema()
         wrong = [name for name, kind in LEAD_COLUMNS.items() if schema.get(name) != kind]
         if wrong:
@@ -131,6 +140,8 @@ def _slices(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
         height = scan.select(pl.len()).collect().item()
         for offset in range(0, height, rows):
             frame = scan.select(*LEAD_COLUMNS).slice(offset, rows).collect()
+            if frame["row_key"].null_count():
+                raise CleanError(f"{part.name} has rows without a row_key: pull the snapshot again")
             if sum(piece.height for piece in waiting) + frame.height > rows:
                 yield pl.concat(waiting)
                 waiting = []
@@ -142,9 +153,7 @@ def _slices(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
 def _decide(
     leads: pl.DataFrame, rules: CleanRules, lists: Sequence[Suppression], hits: Counter[str]
 ) -> pl.DataFrame:
-    """Add number, KEPT_COLUMNS, reason and detail, as far as a row decides by itself; count leads found per
-    list.
-    """
+    """Add number, KEPT_COLUMNS, reason and detail, as far as a row decides by itself; count hits per list."""
     numbers, reasons, listed = {}, {}, []
     region = _region(leads, rules)
     for name in rules.phones:
@@ -197,7 +206,9 @@ def _narrow(decided: pl.DataFrame) -> pl.DataFrame:
 def _duplicates(eligible: list[pl.DataFrame], files: list[Path], rules: CleanRules) -> pl.DataFrame:
     if not eligible:
         return pl.DataFrame(schema=LOST)
-    return find_duplicates(pl.concat(eligible), pl.scan_parquet(files), rules.unique_by, rules.keep)
+    return find_duplicates(
+        pl.concat(eligible), pl.scan_parquet(files, glob=False), rules.unique_by, rules.keep
+    )
 
 
 def _write(files: Sequence[Path], lost: pl.DataFrame, out: Path) -> tuple[list[Path], list[Path]]:
@@ -207,7 +218,7 @@ def _write(files: Sequence[Path], lost: pl.DataFrame, out: Path) -> tuple[list[P
     outcome_files: list[Path] = []
     for file in files:
         decided = (
-            pl.read_parquet(file)
+            pl.read_parquet(file, glob=False)
             .join(lost, on="row", how="left", maintain_order="left")
             .with_columns(reason=pl.coalesce("reason", "duplicate"), detail=pl.coalesce("detail", "winner"))
         )
@@ -251,8 +262,12 @@ def _count(
     the XOR of their hashes.
     """
     mark = pl.col("row_key").hash().bitwise_xor().fill_null(0)
-    kept = pl.scan_parquet(kept_files).select(pl.len(), mark.alias("mark")).collect(engine="streaming")
-    left = pl.scan_parquet(outcome_files)
+    kept = (
+        pl.scan_parquet(kept_files, glob=False)
+        .select(pl.len(), mark.alias("mark"))
+        .collect(engine="streaming")
+    )
+    left = pl.scan_parquet(outcome_files, glob=False)
     counts = left.group_by("state", "reason").len("rows").sort("state", "reason").collect(engine="streaming")
     outcomes: dict[str, dict[str, int]] = {}
     for state, reason, rows in counts.iter_rows():

@@ -211,7 +211,7 @@ def page() -> str:
         "Why a row ended where it ended. Every row of a reject file and of a run's outcomes carries one of",
         "these codes, and no other.",
         "",
-        "This page is made from `include/leads/reasons.py`: `python -m include.leads.reasons > docs/reasons.md`.",
+        "Made from `include/leads/reasons.py`: `python -m include.leads.reasons > docs/reasons.md`.",
     ]
     for state in dict.fromkeys(reason.state for reason in _ALL):
         lines += [

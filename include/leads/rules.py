@@ -82,7 +82,7 @@ class CleanRules(BaseModel):
     )
     region_field: str | None = Field(
         None,
-        min_length=1,
+        pattern=r"""^[^'"\\]+$""",
         description="Field of the lead's data that holds its own ISO country code; "
         "where it is empty, region holds.",
     )

@@ -11,10 +11,12 @@ import csv
 import hashlib
 import os
 import re
+import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ import polars as pl
 from include.leads.phones import to_e164
 from include.leads.rules import SuppressionList
 
+_Read = tuple[pl.Series, int, Counter[str], datetime | None, str]  # numbers, rows, unreadable, as_of, sha256
 _BATCH: Final = 50_000
 _DELIMITERS: Final = ",;\t|"
 _PHONE_HEADER: Final = re.compile(
@@ -79,80 +82,117 @@ def read_suppression(
     """Read one list. `base` is the folder that a relative file is taken from; `now` (UTC) is what its age
     counts from.
 
-    Raises SuppressionError if it is missing, empty, unreadable, or names no usable column.
+    Raises SuppressionError if it is missing, empty, dated in the future, changed meanwhile or cannot be read.
     """
+    now = now or datetime.now(UTC)
     if settings.file is None:
-        batches, digest, as_of = _table_batches(settings), hashlib.sha256(), _table_date(settings)
+        source = _read_table(settings, region)
     else:
-        path = (base or Path()) / settings.file
-        if not path.is_file():
-            raise SuppressionError(f"suppression list {settings.name}: there is no file {path}")
-        batches = _file_batches(settings, path)
-        as_of = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-    if settings.as_of is not None:
-        as_of = datetime.combine(settings.as_of, time(), UTC)
-
-    rows, unreadable, parts = 0, Counter[str](), []
-    for batch in batches:
-        number, reason = to_e164(batch, region)
-        rows += len(batch)
-        unreadable.update(reason.drop_nulls().to_list())
-        parts.append(number.drop_nulls())
-    numbers = pl.concat(parts).unique().sort() if parts else pl.Series([], dtype=pl.Int64)
+        source = _read_file(settings, (base or Path()) / settings.file, region)
+    numbers, rows, unreadable, as_of, sha256 = source
     if numbers.is_empty():
         raise SuppressionError(
             f"suppression list {settings.name}: no readable number in {rows} rows. An empty list would let "
             "everybody through: check the source and the column, or take the list out of the flow file."
         )
-    if settings.file is None:
-        digest.update(numbers.to_numpy().tobytes())
-    now = now or datetime.now(UTC)
+    if settings.as_of is not None:
+        as_of = datetime.combine(settings.as_of, time(), UTC)
+    if as_of is not None and as_of - now > timedelta(days=1):
+        raise SuppressionError(
+            f"suppression list {settings.name}: its date {as_of.date()} lies in the future; "
+            "correct as_of, or the clock"
+        )
     return Suppression(
         name=settings.name,
         numbers=numbers,
         rows=rows,
         unreadable=dict(sorted(unreadable.items())),
         as_of=as_of,
-        age_days=None if as_of is None else (now - as_of).days,
+        age_days=None if as_of is None else max(0, (now - as_of).days),
         max_age_days=settings.max_age_days,
-        sha256=digest.hexdigest(),
+        sha256=sha256,
     )
 
 
-def _file_batches(settings: SuppressionList, path: Path) -> Iterator[pl.Series]:
-    kind = path.suffix.lower()
+def _gather(batches: Iterable[pl.Series], region: str) -> tuple[pl.Series, int, Counter[str]]:
+    """Return the numbers in text batches, sorted and each once, the rows read, and what was no number."""
+    rows, unreadable, parts = 0, Counter[str](), [pl.Series([], dtype=pl.Int64)]
+    for batch in batches:
+        number, reason = to_e164(batch, region)
+        rows += len(batch)
+        unreadable.update(reason.drop_nulls().to_list())
+        parts.append(number.drop_nulls())
+    return pl.concat(parts).unique().sort(), rows, unreadable
+
+
+def _read_file(settings: SuppressionList, path: Path, region: str) -> _Read:
     readers = {
         ".csv": _csv_batches,
         ".txt": _text_batches,
         ".xlsx": _xlsx_batches,
         ".parquet": _parquet_batches,
     }
-    if kind not in readers:
+    batches = readers.get(path.suffix.lower())
+    if batches is None:
         raise SuppressionError(
             f"suppression list {settings.name}: {path.name} is not .csv, .txt, .xlsx or .parquet; "
             "save it as one of these"
         )
-    return readers[kind](settings, path)
+    if not path.is_file():
+        raise SuppressionError(f"suppression list {settings.name}: there is no file {path}")
+    before = path.stat()
+    try:
+        numbers, rows, unreadable = _gather(batches(settings, path), region)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, pl.exceptions.PolarsError, zipfile.BadZipFile, KeyError) as error:
+        # The error's own words may quote the list.
+        raise SuppressionError(
+            f"suppression list {settings.name}: {path.name} cannot be read ({type(error).__name__}); "
+            "open it and save it again"
+        ) from None
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise SuppressionError(
+            f"suppression list {settings.name}: {path.name} changed while it was read; run again"
+        )
+    return numbers, rows, unreadable, datetime.fromtimestamp(after.st_mtime, UTC), sha256
 
 
 def _text_batches(_: SuppressionList, path: Path) -> Iterator[pl.Series]:
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        yield from _chunks(line.rstrip("\n") for line in lines)
+    return _batches(pl.scan_lines(path, name="line", glob=False))
 
 
 def _csv_batches(settings: SuppressionList, path: Path) -> Iterator[pl.Series]:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         first = file.readline()
-        delimiter = max(_DELIMITERS, key=first.count)
-        header = next(csv.reader([first], delimiter=delimiter), [])
-        index = _column(settings, path, header)
-        if index is None:
-            yield pl.Series([first.strip()])
-            index = 0
-        reader = csv.reader(file, delimiter=delimiter)
-        yield from _chunks(row[index] if index < len(row) else "" for row in reader if row)
+    delimiter = max(_DELIMITERS, key=first.count)
+    index = _column(settings, path, next(csv.reader([first], delimiter=delimiter), []))
+    scan = pl.scan_csv(
+        path,
+        separator=delimiter,
+        has_header=index is not None,
+        infer_schema=False,
+        encoding="utf8-lossy",
+        truncate_ragged_lines=True,
+        raise_if_empty=False,
+        glob=False,
+    )
+    return _batches(scan.select(pl.nth(index or 0)))
+
+
+def _parquet_batches(settings: SuppressionList, path: Path) -> Iterator[pl.Series]:
+    scan = pl.scan_parquet(path, glob=False)
+    names = scan.collect_schema().names()
+    index = _column(settings, path, names)
+    if index is None:
+        raise _no_column(settings, path, names)
+    return _batches(scan.select(pl.col(names[index]).cast(pl.String)))
+
+
+def _batches(scan: pl.LazyFrame) -> Iterator[pl.Series]:
+    for frame in scan.collect_batches(chunk_size=_BATCH):
+        yield frame.to_series()
 
 
 def _xlsx_batches(settings: SuppressionList, path: Path) -> Iterator[pl.Series]:
@@ -171,50 +211,7 @@ def _xlsx_batches(settings: SuppressionList, path: Path) -> Iterator[pl.Series]:
         book.close()
 
 
-def _parquet_batches(settings: SuppressionList, path: Path) -> Iterator[pl.Series]:
-    scan = pl.scan_parquet(path)
-    header = scan.collect_schema().names()
-    index = _column(settings, path, header)
-    if index is None:
-        raise _no_column(settings, path, header)
-    for frame in scan.select(pl.col(header[index]).cast(pl.String)).collect_batches(chunk_size=_BATCH):
-        yield frame.to_series().fill_null("")
-
-
-def _table_batches(settings: SuppressionList) -> Iterator[pl.Series]:
-    import sqlalchemy as sa
-
-    source = _table(settings)
-    engine = _engine(settings)
-    try:
-        with engine.connect().execution_options(yield_per=_BATCH) as connection:
-            rows = connection.execute(sa.select(source.c[settings.column or ""]))
-            yield from _chunks(_cell(value) for (value,) in rows)
-    finally:
-        engine.dispose()
-
-
-def _table_date(settings: SuppressionList) -> datetime | None:
-    import sqlalchemy as sa
-
-    if settings.as_of_column is None:
-        return None
-    engine = _engine(settings)
-    try:
-        with engine.connect() as connection:
-            newest = connection.scalar(sa.select(sa.func.max(_table(settings).c[settings.as_of_column])))
-    finally:
-        engine.dispose()
-    if isinstance(newest, str):  # SQLite has no time type
-        newest = datetime.fromisoformat(newest)
-    if isinstance(newest, datetime):
-        return newest if newest.tzinfo else newest.replace(tzinfo=UTC)
-    if isinstance(newest, date):
-        return datetime.combine(newest, time(), UTC)
-    return None
-
-
-def _engine(settings: SuppressionList) -> Any:
+def _read_table(settings: SuppressionList, region: str) -> _Read:
     import sqlalchemy as sa
 
     url = os.environ.get(settings.url_env or "")
@@ -223,7 +220,25 @@ def _engine(settings: SuppressionList) -> Any:
             f"suppression list {settings.name}: environment variable {settings.url_env} is not set; "
             "it must hold the SQLAlchemy URL of the database"
         )
-    return sa.create_engine(url)
+    source = _table(settings)
+    as_of = None
+    try:
+        engine = sa.create_engine(url)
+        with engine.connect() as connection:
+            if settings.as_of_column is not None:
+                as_of = _time(connection.scalar(sa.select(sa.func.max(source.c[settings.as_of_column]))))
+            rows = connection.execution_options(yield_per=_BATCH).execute(
+                sa.select(source.c[settings.column or ""])
+            )
+            numbers, count, unreadable = _gather(_chunks(_cell(value) for (value,) in rows), region)
+        engine.dispose()
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        # The error's own words may hold the address, the user, or a row.
+        raise SuppressionError(
+            f"suppression list {settings.name}: the table cannot be read ({type(error).__name__}); "
+            f"check the URL in {settings.url_env}, the table or query, and the columns"
+        ) from None
+    return numbers, count, unreadable, as_of, hashlib.sha256(numbers.to_numpy().tobytes()).hexdigest()
 
 
 def _table(settings: SuppressionList) -> Any:
@@ -236,6 +251,17 @@ def _table(settings: SuppressionList) -> Any:
         return sa.text(settings.query).columns(*columns).subquery("suppression")
     schema, _, name = (settings.table or "").rpartition(".")
     return sa.table(name, *columns, schema=schema or None)
+
+
+def _time(value: object) -> datetime | None:
+    """Return a database's date or time in UTC; SQLite gives text."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC)
+    return None
 
 
 def _column(settings: SuppressionList, path: Path, header: Sequence[str]) -> int | None:
@@ -272,7 +298,5 @@ def _cell(value: object) -> str:
 
 
 def _chunks(values: Iterator[str]) -> Iterator[pl.Series]:
-    from itertools import islice
-
     while batch := list(islice(values, _BATCH)):
         yield pl.Series(batch, dtype=pl.String)
