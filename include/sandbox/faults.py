@@ -1,21 +1,21 @@
 """Faults: a list of rules, each of which strikes the nth matching call, page, webhook or load of a vendor.
 
-A rule is `{"vendor", "fault", "nth": 1, "times": 1, "op": null, "match": null, ...}`. It counts what matches from
-the moment it is set, and strikes from the nth match on, `times` times (`null` = for ever). `op` is the name of
-the operation, as in `GET /_sandbox/state/<vendor>`; `match` is a part of the path and query as sent.
+A rule is `{"vendor", "fault", "nth": 1, "times": 1, "op": null, "match": null, ...}`. It counts what matches
+from the moment it is set, and strikes from the nth match on, `times` times (`null` = for ever). `op` is the name
+of the operation, as in `GET /_sandbox/state/<vendor>`; `match` is a part of the path and query as sent.
 
 Where a fault strikes is a property of its name:
 
-* calls: `drop_before` (the connection closes, nothing was done), `drop_after` (the work is done, the answer is
-  lost), `delay` (`seconds`), `status` (`status`, `retry_after`; by default 429), `expired_token` (401),
-  `broken_json` (the body is cut in half), `truncated` (the same, but Content-Length promises the whole, and the
-  connection closes);
+* calls: `drop_before` (the connection closes, nothing was done), `drop_after` (the work is done, the answer
+  is lost), `delay` (`seconds`), `status` (`status`, `retry_after`; by default 429), `expired_token` (401),
+  `broken_json` (the body is cut in half), `truncated` (the same, but Content-Length promises the whole, and
+  the connection closes);
 * cursor pages of the Platform API: `repeated_cursor` (the next page is this page), `looping_cursor` (the next
   page is the one before), `changed_filter` (the next page's first filter has another value), `no_metadata`,
   `empty_page` (no items yet, go on under another cursor);
 * webhooks of PureCallerID (`match`: a part of the URL): `webhook_lost`, `webhook_late` (`seconds`),
-  `webhook_doubled`, `webhook_reordered` (after the next one), `webhook_forged` (also a call to a made-up token,
-  and one with another load's id to the right URL);
+  `webhook_doubled`, `webhook_reordered` (after the next one), `webhook_forged` (also a call to a made-up
+  token, and one with another load's id to the right URL);
 * loads of PureCallerID (`match`: a part of the list's name), midway through the file: `load_error` (ends as
   ERROR), `load_crash` (is never heard of again).
 """

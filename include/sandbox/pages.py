@@ -1,8 +1,8 @@
 """Cursor pages of the Platform API (contract section 4), and what can go wrong with them.
 
-A cursor is opaque to callers: it holds the id after which the page starts, and a salt, so that two cursors can
-stand for the same place. It holds no filters: those travel in `nextUri`, and a caller who loses one walks on
-through other rows.
+A cursor is opaque to callers: it holds the id after which the page starts, and a salt, so that two cursors
+can stand for the same place. It holds no filters: those travel in `nextUri`, and a caller who loses one walks
+on through other rows.
 """
 
 from __future__ import annotations

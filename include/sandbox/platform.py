@@ -1,6 +1,6 @@
 """The Platform API (ipSCAPE), reading side: leads, lists, activities, statistics, media, calls, users.
 
-Contract: sections 2 to 4; of the 23 operations 1 to 8, 10, 14, 15, 20, 21 and 22. Their number is given below.
+Contract: sections 2 to 4; of the 23 operations 1 to 8, 10, 14, 15, 20, 21 and 22. Numbers below are its.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ class Platform:
     def __init__(
         self, leads: AnyLeads, today: date, switches: PlatformSwitches, clock: Clock, faults: Faults
     ) -> None:
-        self.leads = leads
-        self.switches = switches
-        self._today = today
+        self._leads = leads
+        self._switches = switches
         self._clock = clock
         self._faults = faults
         self._pager = Pager()
@@ -92,8 +91,8 @@ class Platform:
         """Tell a tester what the tenant holds."""
         return {
             "counts": {
-                "leads": len(self.leads),
-                "lists": {str(list_id): self.leads.count(list_id) for list_id in LISTS},
+                "leads": len(self._leads),
+                "lists": {str(list_id): self._leads.count(list_id) for list_id in LISTS},
                 "activities": len(self._activities),
                 "attempts": len(self._by_attempt),
                 "users": len(USERS),
@@ -155,7 +154,7 @@ class Platform:
                 "listId": list_id,
                 "listName": name,
                 "inDialler": True,
-                "total": (total := self.leads.count(list_id)),
+                "total": (total := self._leads.count(list_id)),
                 "completed": 0,
                 "remaining": total,
             }
@@ -208,7 +207,7 @@ class Platform:
         media_id = request.path_params["id"]
         if media_id == DELETED_RECORDING or media_id not in self._by_recording | self._by_voicemail:
             raise HTTPException(404, "The medium does not exist.")
-        if self.switches.media_as_json:
+        if self._switches.media_as_json:
             return json_response(base64.b64encode(RECORDING).decode())
         return Response(RECORDING, media_type="audio/mpeg")
 
@@ -232,7 +231,7 @@ class Platform:
         walk = self._walk(request)
         leads = (
             lead
-            for lead in self.leads.scan(walk.after, start, end)
+            for lead in self._leads.scan(walk.after, start, end)
             if list_id in (None, lead.list_id)
             and campaign in (None, LISTS[lead.list_id][1])
             and status in (None, lead.status_code)
@@ -243,7 +242,7 @@ class Platform:
 
     async def get_lead(self, request: Request) -> Response:
         """Answer one lead (15)."""
-        lead = self.leads.get(request.path_params["id"])
+        lead = self._leads.get(request.path_params["id"])
         if lead is None:
             raise HTTPException(404, "The lead does not exist.")
         return json_response(self._shapes.lead(lead))
@@ -282,7 +281,7 @@ class Platform:
     def _walk(self, request: Request) -> Walk:
         path = request.url.path
         return Walk(
-            path.removeprefix(PREFIX) if self.switches.uri_without_prefix else path, request.query_params
+            path.removeprefix(PREFIX) if self._switches.uri_without_prefix else path, request.query_params
         )
 
     async def _page(
@@ -293,10 +292,10 @@ class Platform:
         place: Callable[[T], int],
         shape: Callable[[T], Json],
     ) -> Response:
-        await sleep(self.switches.page_delay_ms / 1000)
+        await sleep(self._switches.page_delay_ms / 1000)
         operation = request.scope["sandbox.operation"]
         rules = self._faults.fire("platform", "page", operation, request.scope["sandbox.uri"])
-        return json_response(self._pager.page(walk, rows, self.switches.page_size, place, shape, rules))
+        return json_response(self._pager.page(walk, rows, self._switches.page_size, place, shape, rules))
 
 
 _AGENT_COUNTS: Final = {"loggedIn": 3, "available": 2, "onCall": 1, "wrapUp": 0, "paused": 0}

@@ -1,4 +1,4 @@
-"""What the Platform API writes: leads, lists, media, activities, dialler calls (contract section 3, PL-5 to PL-10)."""
+"""What the Platform API writes: leads, lists, media, activities, calls (contract section 3, PL-5 to PL-10)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Shapes:
     """Writes the tenant's things as JSON objects, as the switches want them."""
 
     def __init__(self, switches: PlatformSwitches) -> None:
-        self.switches = switches
+        self._switches = switches
 
     def stamp(self, moment: datetime | None) -> str | None:
         """Write a time with the tenant's offset."""
         if moment is None:
             return None
-        if self.switches.offset_without_colon:
+        if self._switches.offset_without_colon:
             return moment.astimezone(ZONE).strftime("%Y-%m-%dT%H:%M:%S%z")
         return moment.astimezone(ZONE).isoformat(timespec="seconds")
 
@@ -81,7 +81,7 @@ class Shapes:
 
     def medium(self, media_id: int) -> Json:
         """Write what every medium has (6)."""
-        prefix = "" if self.switches.uri_without_prefix else PREFIX
+        prefix = "" if self._switches.uri_without_prefix else PREFIX
         return {"mediaId": media_id, "mediaUri": f"{prefix}/v3.0/media/{media_id}", "duration": 9}
 
     def recording(self, call: Activity) -> Json:

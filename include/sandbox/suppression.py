@@ -1,6 +1,6 @@
 """The demo's suppression list: `python -m include.sandbox.suppression OUT.csv` writes it (`phone,added`).
 
-Its numbers are those that people reported to the FTC on another day; 15 of them also stand in the file of leads.
+Its numbers are those that people reported to the FTC on another day; 15 also stand in the file of leads.
 """
 
 from __future__ import annotations

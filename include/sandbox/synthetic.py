@@ -1,8 +1,8 @@
 """Leads made on the fly from their index, for benchmarks: a million of them need no memory.
 
-Area codes, exchanges and odd values follow the FTC's file, one real number after the other; the last four digits
-come from the index. The same share of dirt is added as to the real leads. Leads are uploaded evenly over last
-night.
+Area codes, exchanges and odd values follow the FTC's file, one real number after the other; the last four
+digits come from the index. The same share of dirt is added as to the real leads. Leads are uploaded evenly over
+last night.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a caller sends to PureCallerID: the CSV and `processRequest`, checked against the contract (section 2)."""
+"""What a caller sends to PureCallerID: the CSV and `processRequest`, checked by the contract's section 2."""
 
 from __future__ import annotations
 
 import csv
-import io
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Any, Final
@@ -20,13 +20,12 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def read_rows(file: IO[bytes], *, skip: int) -> Iterator[list[str]]:
-    """Yield the CSV's rows from its start, without blank lines and without the first `skip` rows."""
+    """Yield the CSV's rows from its start, without blank lines and without the first `skip` rows (PC-2)."""
     file.seek(0)
-    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    try:
-        yield from islice((row for row in csv.reader(lines, strict=True) if row), skip, None)
-    finally:
-        lines.detach()  # or collecting the wrapper would close the file
+    if file.read(len(BOM_UTF8)) != BOM_UTF8:
+        file.seek(0)
+    rows = csv.reader((line.decode() for line in file), strict=True)
+    return islice((row for row in rows if row), skip, None)
 
 
 def read_request(text: str, dialer: Dialer, file: IO[bytes], *, allow_http: bool) -> Json:

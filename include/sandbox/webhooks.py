@@ -6,7 +6,9 @@ Rules in force may lose, delay, double, reorder or forge a call.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -51,7 +53,7 @@ class Webhooks:
 
     async def _deliver(self, url: str, events: asyncio.Queue[dict[str, Any] | None]) -> None:
         held: list[dict[str, Any]] = []
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False) as client:
+        async with _client() as client:
             while (event := await events.get()) is not None:
                 rules = {
                     rule.fault: rule for rule in self._faults.fire("purecallerid", "webhook", "webhook", url)
@@ -74,7 +76,7 @@ class Webhooks:
 
     async def _late(self, url: str, event: dict[str, Any], seconds: float) -> None:
         await asyncio.sleep(seconds)
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False) as client:
+        async with _client() as client:
             await self._post(client, url, event)
 
     async def _post(self, client: httpx.AsyncClient, url: str, event: dict[str, Any]) -> None:
@@ -83,6 +85,16 @@ class Webhooks:
         except httpx.HTTPError as error:
             answer = type(error).__name__
         self.journal.append({"url": url, "id": event["id"], "status": event["status"], "answer": answer})
+
+
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False, verify=_trust())
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Load the machine's certificates once: it takes longer than a load of a small list."""
+    return ssl.create_default_context()
 
 
 def _made_up(url: str) -> str:
