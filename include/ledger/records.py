@@ -56,8 +56,8 @@ class BatchPlan:
 class Batch:
     """A batch and how far it got.
 
-    `maybe_sent`: an attempt before the present one may have reached the vendor. `vendor_counts` is empty until
-    the vendor has counted.
+    `maybe_sent`: an attempt before the present one may have reached the vendor. `vendor_counts` is empty
+    until the vendor has counted.
     """
 
     load_id: str

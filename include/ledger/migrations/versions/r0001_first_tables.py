@@ -56,9 +56,10 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", name="uq_loads_id"),
         sa.UniqueConstraint("dag_id", "run_id", "plan_hash", name="uq_loads_dag_id_run_id_plan_hash"),
         sa.ForeignKeyConstraint(["target"], ["targets.key"], name="fk_loads_target"),
-        sa.CheckConstraint("mode IN ('apply', 'plan')", name="ck_loads_mode"),
+        sa.CheckConstraint("mode IN ('apply', 'plan')", name=op.f("ck_loads_mode")),
         sa.CheckConstraint(
-            "state IN ('open', 'done', 'failed', 'refused', 'planned', 'uncertain')", name="ck_loads_state"
+            "state IN ('open', 'done', 'failed', 'refused', 'planned', 'uncertain')",
+            name=op.f("ck_loads_state"),
         ),
     )
     op.create_index("ix_loads_flow", "loads", ["flow"])
@@ -87,11 +88,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["load_id"], ["loads.id"], name="fk_batches_load_id"),
         sa.CheckConstraint(
             "state IN ('planned', 'intended', 'accepted', 'confirmed', 'rejected', 'uncertain')",
-            name="ck_batches_state",
+            name=op.f("ck_batches_state"),
         ),
         sa.CheckConstraint(
             "state IN ('planned', 'intended', 'accepted') OR delivered + rejected + uncertain = rows",
-            name="ck_batches_sum",
+            name=op.f("ck_batches_sum"),
         ),
     )
     op.create_table(
@@ -132,6 +133,6 @@ def upgrade() -> None:
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_evidence_head"),
-        sa.CheckConstraint("id = 1", name="ck_evidence_head_one_row"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_evidence_head_one_row")),
     )
     op.bulk_insert(head, [{"id": 1, "count": 0, "hash": "0" * 64}])
