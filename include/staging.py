@@ -1,0 +1,242 @@
+"""Run folders: what one step hands to the next, there whole or not at all.
+
+A run folder holds files (Parquet parts, a CSV payload, a report) and a `manifest.json` that names each file with
+its size and SHA-256, the row count and the source time. The manifest is what makes the folder exist: a reader
+that finds none sees nothing, and a reader that finds one can tell a cut or foreign file from the real one.
+
+The root is a URL (`LISTKEEPER_STAGING`): a folder by default, object storage when workers share no disk.
+Writers work in a local scratch folder; committing moves it (same disk) or uploads it, the manifest last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from upath import UPath
+
+from include import settings
+
+MANIFEST: Final = "manifest.json"
+SCHEMA_VERSION: Final = 1
+PART_ROWS: Final = 50_000
+"""Rows of one Parquet part: large enough to compress, small enough to hold."""
+
+
+class StagingError(Exception):
+    """A run folder is missing, incomplete, or not what its manifest says."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a run folder, as it was committed."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run folder holds.
+
+    `rows` counts the rows of its data files, `source_time` is the moment the rows describe (what the fence
+    compares), `facts` are the few counts and settings that the next step needs.
+    """
+
+    kind: str
+    rows: int
+    source_time: datetime | None = None
+    night: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    schema_version: int = SCHEMA_VERSION
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """Write the manifest as JSON, times in ISO 8601."""
+        return json.dumps(asdict(self), default=lambda v: v.isoformat(), indent=1).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Manifest:
+        """Read what `to_json` wrote. Raises StagingError for another schema version."""
+        raw = json.loads(text)
+        if raw.get("schema_version") != SCHEMA_VERSION:
+            raise StagingError(
+                f"This run folder was written in schema version {raw.get('schema_version')}, this release "
+                f"reads {SCHEMA_VERSION}. Run the step that made it again."
+            )
+        raw["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
+        raw["created_at"] = datetime.fromisoformat(raw["created_at"])
+        raw["source_time"] = datetime.fromisoformat(raw["source_time"]) if raw["source_time"] else None
+        return cls(**raw)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a local file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class RunFolder:
+    """One folder of the staging area.
+
+    :param path: its place below the staging root, e.g. `snapshots/callers/2026-11-20/manual-1a2b`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._root = UPath(settings.staging_url()) / path
+        self._local = Path(str(self._root)) if self._root.protocol in ("", "file", "local") else None
+
+    def __repr__(self) -> str:
+        return f"RunFolder({self.path!r})"
+
+    def exists(self) -> bool:
+        """Whether the folder has been committed."""
+        return bool((self._root / MANIFEST).exists())
+
+    def manifest(self) -> Manifest:
+        """Read the manifest. Raises StagingError when the folder was never committed."""
+        try:
+            return Manifest.from_json((self._root / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            raise StagingError(
+                f"There is no complete run folder at {self.path}. The step that writes it has not ended, or "
+                f"house-keeping removed it: run that step again."
+            ) from None
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        """Yield an empty local folder to write files into; `commit` makes it the run folder.
+
+        Without a commit everything written is removed again.
+        """
+        if self._local is not None:
+            self._local.parent.mkdir(parents=True, exist_ok=True)
+            scratch = self._local.parent / f".{self._local.name}.{uuid.uuid4().hex[:8]}"
+            scratch.mkdir()
+        else:
+            scratch = Path(tempfile.mkdtemp(prefix="listkeeper-"))
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def commit(self, scratch: Path, manifest: Manifest) -> Manifest:
+        """Make what stands in `scratch` the content of this folder, at once; replaces an earlier content."""
+        files = {
+            path.name: FileEntry(path.stat().st_size, sha256_of(path))
+            for path in sorted(scratch.iterdir())
+            if path.name != MANIFEST
+        }
+        whole = Manifest(**{**manifest.__dict__, "files": files})
+        if self._local is not None:
+            (scratch / MANIFEST).write_bytes(whole.to_json())
+            if self._local.exists():
+                old = scratch.with_name(scratch.name + ".old")
+                self._local.rename(old)
+                scratch.rename(self._local)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                scratch.rename(self._local)
+        else:
+            (self._root / MANIFEST).unlink(missing_ok=True)
+            for name in files:
+                with (scratch / name).open("rb") as source, (self._root / name).open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+            (self._root / MANIFEST).write_bytes(whole.to_json())
+        return whole
+
+    @contextmanager
+    def reading(self, pattern: str = "*") -> Iterator[list[Path]]:
+        """Yield local paths of the committed files that match, in name order, each checked against the manifest.
+
+        Raises StagingError when a file is missing or differs from what was committed.
+        """
+        manifest = self.manifest()
+        names = sorted(name for name in manifest.files if Path(name).match(pattern))
+        if self._local is not None:
+            yield [self._checked(self._local / name, manifest.files[name]) for name in names]
+            return
+        with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
+            paths = []
+            for name in names:
+                target = Path(scratch) / name
+                with (self._root / name).open("rb") as source, target.open("wb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+                paths.append(self._checked(target, manifest.files[name]))
+            yield paths
+
+    def _checked(self, path: Path, entry: FileEntry) -> Path:
+        if not path.exists() or path.stat().st_size != entry.bytes or sha256_of(path) != entry.sha256:
+            raise StagingError(
+                f"{self.path}/{path.name} is not the file that was committed (it is missing, cut or changed). "
+                f"Run the step that writes it again."
+            )
+        return path
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write one small file, whole or not at all, without committing the folder (a checkpoint)."""
+        if self._local is None:
+            (self._root / name).write_bytes(content)
+            return
+        self._local.mkdir(parents=True, exist_ok=True)
+        scratch = self._local / f".{name}.{uuid.uuid4().hex[:8]}"
+        scratch.write_bytes(content)
+        scratch.rename(self._local / name)
+
+    def get(self, name: str) -> bytes | None:
+        """Read one small file, None when it is not there."""
+        try:
+            return bytes((self._root / name).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def names(self) -> list[str]:
+        """Names of the files present, committed or not, sorted."""
+        if not self._root.exists():
+            return []
+        return sorted(p.name for p in self._root.iterdir() if not p.name.startswith("."))
+
+    def remove(self) -> None:
+        """Remove the folder and what is in it."""
+        if self._root.exists():
+            if self._local is not None:
+                shutil.rmtree(self._local)
+            else:
+                self._root.rmdir(recursive=True)
+
+
+def folders(below: str) -> list[RunFolder]:
+    """Committed run folders directly below a place, in name order."""
+    root = UPath(settings.staging_url()) / below
+    if not root.exists():
+        return []
+    names = sorted(p.name for p in root.iterdir() if not p.name.startswith("."))
+    return [f for f in (RunFolder(f"{below}/{name}") for name in names) if f.exists()]
+
+
+def places(below: str) -> list[str]:
+    """Names of what stands directly below a place, committed or not, sorted."""
+    root = UPath(settings.staging_url()) / below
+    return sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.exists() else []
+
+
+def slug(text: str) -> str:
+    """A file name for a run id: its readable part, and enough of a hash to be its own."""
+    readable = "".join(c if c.isalnum() else "-" for c in text)[:40].strip("-").lower()
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def run_path(dag_id: str, run_id: str, step: str) -> str:
+    """Where one step of one DAG run keeps its run folder."""
+    return f"runs/{dag_id}/{slug(run_id)}/{step}"

@@ -1,0 +1,82 @@
+"""What can go wrong between us and a vendor, by who failed and whether trying again makes sense.
+
+    VendorError
+    ├── AuthenticationError      the key or token is not accepted: a person must mend the connection
+    ├── RequestRefusedError      the vendor read the request and says no: sending it again changes nothing
+    ├── RateLimitedError         "not now": nothing was done, `retry_after` seconds are asked for
+    ├── UnavailableError         the vendor cannot answer now; nothing was done
+    ├── LostAnswerError          the request may have been carried out, the answer never came
+    └── UnexpectedAnswerError    an answer came that the contract does not know
+
+Messages name the vendor, the operation and what to do; never a key, a phone number or a URL with a secret in it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class VendorError(Exception):
+    """Something between us and a vendor went wrong.
+
+    :param vendor: name of the vendor, as in the connection type.
+    :param message: what happened and what to do, safe to log.
+    :param http_status: status of the answer, None when there was none.
+    """
+
+    again: ClassVar[bool] = False
+    """Whether the same request may succeed later without a person changing anything."""
+
+    def __init__(self, vendor: str, message: str, *, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.vendor = vendor
+        self.http_status = http_status
+
+
+class AuthenticationError(VendorError):
+    """The key or token is not accepted (401), or not for this (403)."""
+
+
+class RequestRefusedError(VendorError):
+    """The vendor refused the request itself (other 4xx)."""
+
+
+class RateLimitedError(VendorError):
+    """Too many requests (429). Nothing was done.
+
+    :param retry_after: seconds the vendor asks us to wait.
+    """
+
+    again = True
+
+    def __init__(
+        self, vendor: str, message: str, *, retry_after: float, http_status: int | None = 429
+    ) -> None:
+        super().__init__(vendor, message, http_status=http_status)
+        self.retry_after = retry_after
+
+
+class UnavailableError(VendorError):
+    """The vendor could not be reached or cannot work now; the request was provably not carried out."""
+
+    again = True
+
+
+class LostAnswerError(VendorError):
+    """The request went out and the answer did not come back whole: it may or may not have been carried out."""
+
+    again = True
+
+
+class UnexpectedAnswerError(VendorError):
+    """The answer is none of those the contract knows."""
+
+    again = True
+
+
+def retry_after_seconds(value: str | None, default: float = 5.0) -> float:
+    """Read a `Retry-After` header in seconds; anything else (a date, nothing) gives the default."""
+    try:
+        return max(0.0, float(value or ""))
+    except ValueError:
+        return default
