@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -44,6 +44,7 @@ class _Time(BaseModel):
     now: datetime | None
 
 
+_ERROR_BODIES: Final = {"platform": platform.error_body, "purecallerid": purecallerid.error_body}
 _RULES: TypeAdapter[list[Rule]] = TypeAdapter(list[Rule])
 
 
@@ -86,11 +87,7 @@ class Sandbox:
 
     def refuse(self, vendor: str, error: HTTPException) -> Response:
         """Answer with an error in the vendor's own shape."""
-        if vendor == "platform":
-            body = platform.error_body(error)
-        else:
-            body = purecallerid.error_body(error, self.clock.now())
-        answer = json_response(body, error.status_code)
+        answer = json_response(_ERROR_BODIES[vendor](error, self.clock.now()), error.status_code)
         answer.headers.update(error.headers or {})
         return answer
 

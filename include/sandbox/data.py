@@ -10,14 +10,14 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from include.sandbox.dirt import NUMBER_DIRT, REPEATED_NUMBERS, TEXT_DIRT, soil
+from include.sandbox.dirt import NUMBER_DIRT, REPEATED_KEYS, REPEATED_NUMBERS, TEXT_DIRT, Dirt, soil
 
 DATA: Final = Path(__file__).parent / "data"
 COMPLAINTS: Final = DATA / "ftc_dnc_complaints_2021-07-08.csv.gz"
@@ -44,8 +44,7 @@ class LeadFileError(Exception):
     """The file given with `--leads` cannot serve as a call list; the message says why."""
 
 
-@dataclass(slots=True)
-class Lead:
+class Lead(NamedTuple):
     """One lead as the Platform API stores it."""
 
     lead_id: int
@@ -66,8 +65,8 @@ class Lead:
 class Leads:
     """The leads of a tenant, in the order of their ids, and what `GET /_sandbox` says about them."""
 
-    rows: list[Lead]
-    about: dict[str, Any] = field(default_factory=dict)
+    rows: tuple[Lead, ...]
+    about: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,64 +99,68 @@ def seconds_of(day: date) -> int:
     return int((midnight(day + timedelta(days=1)) - midnight(day)).total_seconds())
 
 
+@cache
 def complaints() -> list[dict[str, str]]:
     """Read the FTC's complaints, as published."""
     with gzip.open(COMPLAINTS, "rt", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
+@cache  # resets and servers share them: nothing may change them in place
 def ftc_leads(today: date, seed: int) -> Leads:
     """Make leads of the FTC's complaints: real numbers, added dirt, uploaded in the week before `today`."""
     rng = random.Random(seed)
     rows = complaints()
     numbers = [row["Company_Phone_Number"] for row in rows]
     dirt: Counter[str] = Counter()
-    leads = []
+
+    def soiled(text: str, kinds: Dirt) -> str:
+        text, kind = soil(text, rng.getrandbits(31), kinds)
+        dirt.update([kind] if kind else ())
+        return text
+
+    leads: list[Lead] = []
     for index, row in enumerate(rows):
-        number = numbers[index]
+        number, key = numbers[index], f"FTC-{index:06d}"
         if index and rng.randrange(10_000) < REPEATED_NUMBERS:
             number = numbers[rng.randrange(index)]
-            dirt["repeat"] += 1
-        phone1, kind = (
-            soil(number, rng.getrandbits(31), NUMBER_DIRT)
-            if _TEN_DIGITS.fullmatch(number)
-            else (number, None)
-        )
-        dirt.update([kind] if kind else ())
-        subject, kind = soil(row["Subject"], rng.getrandbits(31), TEXT_DIRT)
-        dirt.update([kind] if kind else ())
+            dirt["repeated_number"] += 1
+        if index and rng.randrange(10_000) < REPEATED_KEYS:
+            key = leads[rng.randrange(index)].customer_key
+            dirt["repeated_key"] += 1
+        phone1 = soiled(number, NUMBER_DIRT) if _TEN_DIGITS.fullmatch(number) else number
         # A blank first number has a second one half the time, so that falling back matters.
         phone2 = rng.choice(numbers) if rng.random() < (0.12 if phone1.strip() else 0.5) else None
         phone3 = rng.choice(numbers) if rng.random() < 0.04 else None
         list_id = rng.choices((NIGHTLY_LIST, 101, 200), (92, 4, 4))[0]
-        key = index
-        if index and rng.random() < 0.01:
-            key = rng.randrange(index)
-            dirt["repeated_key"] += 1
         uploaded = _upload_time(today, index, list_id, rng)
-        lead = Lead(
-            0,
-            list_id,
-            f"FTC-{key:06d}",
-            _ZONES.get(row["Consumer_State"], ZONE.key),
-            (phone1, phone2, phone3),
-            uploaded,
-            {},
+        status = rng.choice((1, 2, 3, 4)) if rng.random() < 0.3 else None
+        answered = status == 1
+        attempt = (
+            min(uploaded + timedelta(minutes=rng.randrange(1, 600)), midnight(today)) if status else None
         )
-        lead.data = {
+        data = {
             "name": f"Lead {index:05d}",
-            "subject": subject,
+            "subject": soiled(row["Subject"], TEXT_DIRT),
             "state": row["Consumer_State"],
             "areaCode": row["Consumer_Area_Code"],
             "complaintDate": row["Created_Date"],
             "recorded": row["Recorded_Message_Or_Robocall"],
         }
-        if rng.random() < 0.3:  # has been dialled before
-            lead.status_code = rng.choice((1, 2, 3, 4))
-            lead.agent_id = rng.choice((1001, 1002, 1003)) if lead.status_code == 1 else None
-            lead.completed = lead.status_code == 1 and rng.random() < 0.3
-            lead.last_attempt = min(uploaded + timedelta(minutes=rng.randrange(1, 600)), midnight(today))
-            lead.next_attempt = None if lead.completed else lead.last_attempt + timedelta(days=2)
+        lead = Lead(
+            lead_id=0,
+            list_id=list_id,
+            customer_key=key,
+            timezone=_ZONES.get(row["Consumer_State"], ZONE.key),
+            phones=(phone1, phone2, phone3),
+            uploaded=uploaded,
+            data=data,
+            status_code=status,
+            agent_id=1001 + index % 3 if answered else None,
+            completed=answered and index % 3 == 0,
+            last_attempt=attempt,
+            next_attempt=attempt + timedelta(days=2) if attempt and not answered else None,
+        )
         leads.append(lead)
     source = "FTC complaints of 2021-07-07: real numbers, public domain; formatting dirt added by the sandbox"
     return _numbered(leads, today, source, dirt, seed)
@@ -177,8 +180,7 @@ def _upload_time(today: date, index: int, list_id: int, rng: random.Random) -> d
 def _numbered(leads: list[Lead], today: date, source: str, dirt: Counter[str], seed: int | None) -> Leads:
     """Give ids in the order of upload, and say what there is."""
     leads.sort(key=lambda lead: lead.uploaded)
-    for lead_id, lead in enumerate(leads, FIRST_LEAD_ID):
-        lead.lead_id = lead_id
+    leads = [lead._replace(lead_id=lead_id) for lead_id, lead in enumerate(leads, FIRST_LEAD_ID)]
     nights = Counter(lead.uploaded.astimezone(ZONE).date() for lead in leads if lead.list_id == NIGHTLY_LIST)
     about = {
         "source": source,
@@ -190,7 +192,7 @@ def _numbered(leads: list[Lead], today: date, source: str, dirt: Counter[str], s
         "dirt": dict(sorted(dirt.items())),
         "seed": seed,
     }
-    return Leads(leads, about)
+    return Leads(tuple(leads), about)
 
 
 # --- a file of the user

@@ -13,7 +13,9 @@ _VANITY: Final = ("CALL", "CASH", "HOME", "HELP")
 _EXTENSIONS: Final = (" x{}", " ext. {}", "#{}", " ex {}", ";ext={}")
 _BLANKS: Final = ("", "   ", "n/a")
 
-NUMBER_DIRT: Final[dict[str, tuple[int, Callable[[str, int], str]]]] = {
+Dirt = dict[str, tuple[int, Callable[[str, int], str]]]
+
+NUMBER_DIRT: Final[Dirt] = {
     "plus_one": (600, lambda n, v: f"+1{n}"),
     "brackets": (500, lambda n, v: f"({n[:3]}) {n[3:6]}-{n[6:]}"),
     "hyphens": (300, lambda n, v: f"{n[:3]}-{n[3:6]}-{n[6:]}"),
@@ -30,7 +32,10 @@ NUMBER_DIRT: Final[dict[str, tuple[int, Callable[[str, int], str]]]] = {
 REPEATED_NUMBERS: Final = 150
 """How many of 10,000 leads carry the number of an earlier lead."""
 
-TEXT_DIRT: Final[dict[str, tuple[int, Callable[[str, int], str]]]] = {
+REPEATED_KEYS: Final = 100
+"""How many of 10,000 leads carry the customer key of an earlier lead."""
+
+TEXT_DIRT: Final[Dirt] = {
     "formula": (
         60,
         lambda t, v: ("=1+1", "@SUM(A1:A9)", "-2+3", f'=HYPERLINK("https://example.invalid","{t}")')[v % 4],
@@ -40,9 +45,7 @@ TEXT_DIRT: Final[dict[str, tuple[int, Callable[[str, int], str]]]] = {
 """The same for the free text of a lead."""
 
 
-def soil(
-    text: str, draw: int, kinds: dict[str, tuple[int, Callable[[str, int], str]]]
-) -> tuple[str, str | None]:
+def soil(text: str, draw: int, kinds: Dirt) -> tuple[str, str | None]:
     """Return the text as `draw` (a random non-negative integer) dirties it, and the kind of dirt or None."""
     variant, lot = divmod(draw, 10_000)
     for kind, (share, rewrite) in kinds.items():

@@ -1,8 +1,8 @@
 """Faults: a list of rules, each of which strikes the nth matching call, page, webhook or load of a vendor.
 
 A rule is `{"vendor", "fault", "nth": 1, "times": 1, "op": null, "match": null, ...}`. It counts what matches
-from the moment it is set, and strikes from the nth match on, `times` times (`null` = for ever). `op` is the name
-of the operation, as in `GET /_sandbox/state/<vendor>`; `match` is a part of the path and query as sent.
+from the moment it is set, and strikes from the nth match on, `times` times (`null` = for ever). `op` is the
+name of the operation, as in `GET /_sandbox/state/<vendor>`; `match` is a part of the path and query as sent.
 
 Where a fault strikes is a property of its name:
 

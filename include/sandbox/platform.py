@@ -1,6 +1,6 @@
 """The Platform API (ipSCAPE), reading side: leads, lists, activities, statistics, media, calls, users.
 
-Contract: sections 2 to 4; of the 23 operations 1 to 8, 10, 14, 15, 20, 21 and 22. Numbers below are its.
+Contract: sections 2 to 4; operations 1 to 8, 10, 14, 15, 20, 21 and 22, as numbered there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RECORDING: Final = b"ID3\x04\x00\x00\x00\x00\x00\x00" + bytes(256)
 """What every recording holds: an empty MP3 tag and silence."""
 
 
-def error_body(error: HTTPException) -> Json:
+def error_body(error: HTTPException, now: datetime) -> Json:
     """Write an error as PL-17 has it."""
     return {"message": error.detail, "errors": error.errors if isinstance(error, FieldError) else {}}
 

@@ -31,7 +31,7 @@ class PortTakenError(Exception):
 class SandboxServer:
     """The sandbox on a port of its own (0: a free one).
 
-    As a context manager it serves in a thread and answers when the block begins. Its methods are the controls.
+    As a context manager it serves in a thread, and answers when the block begins. Methods are the controls.
     """
 
     def __init__(

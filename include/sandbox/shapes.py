@@ -1,4 +1,4 @@
-"""What the Platform API writes: leads, lists, media, activities, calls (contract section 3, PL-5 to PL-10)."""
+"""What the Platform API writes: leads, lists, media, activities, calls (section 3, PL-5 to PL-10)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Leads made on the fly from their index, for benchmarks: a million of them need no memory.
 
 Area codes, exchanges and odd values follow the FTC's file, one real number after the other; the last four
-digits come from the index. The same share of dirt is added as to the real leads. Leads are uploaded evenly over
-last night.
+digits come from the index. The same share of dirt is added as to the real leads. They are uploaded evenly
+over last night.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from math import ceil, floor
 from typing import Any
 
 from include.sandbox.data import FIRST_LEAD_ID, NIGHTLY_LIST, ZONE, Lead, complaints, midnight, seconds_of
@@ -56,14 +57,14 @@ class SyntheticLeads:
         return self._lead(index) if 0 <= index < self.size else None
 
     def scan(self, after: int, start: datetime | None, end: datetime | None) -> Iterator[Lead]:
-        """Yield leads with an id above `after`, at least those uploaded in [start, end], in order of id."""
-        first = max(0, after - FIRST_LEAD_ID + 1, self._index_at(start) if start else 0)
-        last = min(self.size, self._index_at(end) + self.size // self._seconds + 2 if end else self.size)
-        return (self._lead(index) for index in range(first, last))
+        """Yield leads with an id above `after`, uploaded in [start, end], in order of id."""
+        first = self._first_from(ceil((start - self._start).total_seconds())) if start else 0
+        last = self._first_from(floor((end - self._start).total_seconds()) + 1) if end else self.size
+        return (self._lead(index) for index in range(max(0, first, after - FIRST_LEAD_ID + 1), last))
 
-    def _index_at(self, moment: datetime) -> int:
-        """Return the lowest index that may have been uploaded at `moment`."""
-        return max(0, int((moment - self._start).total_seconds()) * self.size // self._seconds - 1)
+    def _first_from(self, second: int) -> int:
+        """Return the first index uploaded in this second of the night or later."""
+        return min(self.size, max(0, -(-second * self.size // self._seconds)))
 
     def count(self, list_id: int) -> int:
         """Return how many leads a list holds."""

@@ -1,7 +1,7 @@
 """What the sandbox's Platform tenant holds besides leads: campaigns, lists, users, activities, media.
 
-All of it is made up, fixed, and derived from the leads, so that ids fit together: 250 activities (150 calls to
-leads, 100 calls coming in), an attempt for each call to a lead, recordings and voicemails.
+All of it is made up, fixed, and derived from the leads, so that ids fit together: 250 activities (150 calls
+to leads, 100 calls coming in), an attempt for each call to a lead, recordings and voicemails.
 """
 
 from __future__ import annotations

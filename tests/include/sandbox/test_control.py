@@ -1,0 +1,163 @@
+"""The control paths: addresses, reset, clock, switches, state; and the server itself."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
+
+import httpx
+import pytest
+
+from include.sandbox.server import PortTakenError, SandboxServer
+from include.sandbox.switches import PureCallerIdSwitches, Switches
+
+A = (2012000001, "NJ")
+
+
+def test_addresses_and_keys(small):
+    info = small.info()
+    assert info["base_url"] == small.base_url
+    assert set(info) == {"base_url", "platform", "purecallerid", "data"}
+    assert set(info["platform"]) == {"token", "prefix"}
+    assert info["platform"]["prefix"] == "/platform-api"
+    vendor = info["purecallerid"]
+    assert set(vendor) == {"key", "campaigns", "lists"}
+    assert (len(vendor["key"]), len(base64.b64decode(vendor["key"], validate=True))) == (44, 32)
+    assert set(vendor["campaigns"]) == set(vendor["lists"]) == {"five9", "ringcx"}
+    assert all(len(bytes.fromhex(campaign)) == 12 for campaign in vendor["campaigns"].values())
+
+
+def test_reset_restores_everything(purecallerid, small):
+    purecallerid.load([A])
+    small.fault("platform", "drop_before")
+    small.switch("platform", page_size=1)
+    small.clock(datetime(2030, 1, 1, tzinfo=UTC))
+    small.reset()
+    state = small.state("purecallerid")
+    assert (state["loads"], state["calls"], state["counts"]["Nightly callers"]) == ([], {}, 0)
+    assert httpx.get(f"{small.base_url}/_sandbox/faults").json() == []
+    switches = httpx.get(f"{small.base_url}/_sandbox/switches").json()
+    assert switches["platform"]["page_size"] == 100
+    assert switches["purecallerid"]["step_seconds"] == 0.01  # as the server was started
+    assert abs(told_time(small) - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+def test_reset_stops_loads_on_their_way(purecallerid, small, receiver):
+    small.switch("purecallerid", step_seconds=0.2)
+    purecallerid.post([A], webhookUrl=receiver.url)
+    receiver.wait(lambda seen: seen == ["QUEUED"])
+    small.reset()
+    sleep(0.5)
+    assert receiver.statuses == ["QUEUED"]
+
+
+def told_time(server):
+    return datetime.fromisoformat(httpx.get(f"{server.base_url}/_sandbox/clock").json()["now"])
+
+
+def test_the_clock_runs_on_from_where_it_is_set(purecallerid, small):
+    small.clock(datetime.fromisoformat("2030-01-02T03:00:00-05:00"))
+    assert timedelta() <= told_time(small) - datetime(2030, 1, 2, 8, tzinfo=UTC) < timedelta(seconds=5)
+    assert purecallerid.load([A])["uploaded"].startswith("2030-01-02T08:00:0")
+    small.clock(None)
+    assert abs(told_time(small) - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"now": "soon"}', b'{"now": null, "zone": "x"}'])
+def test_the_clock_refuses_what_is_no_time(small, body):
+    assert httpx.post(f"{small.base_url}/_sandbox/clock", content=body).status_code == 400
+
+
+def test_the_clock_does_not_move_leads(sandbox, platform):
+    before = platform.get("/leads/105000").json()
+    sandbox.clock(datetime(2030, 1, 1, tzinfo=UTC))
+    assert platform.get("/leads/105000").json() == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[], "x", {"platform": 7}, {"nobody": {}}, {"platform": {"page_size": 0}}, {"platform": {"pages": 1}}],
+)
+def test_impossible_switches_are_refused_and_change_nothing(small, body):
+    url = f"{small.base_url}/_sandbox/switches"
+    before = httpx.get(url).json()
+    answer = httpx.post(url, json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+    assert httpx.get(url).json() == before
+
+
+def test_state_of_the_platform(platform, sandbox):
+    platform.get("/leads", listId=100)
+    platform.get("/leads/1")
+    state = sandbox.state("platform")
+    assert state["calls"] == {"list_leads": 1, "get_lead": 1}
+    assert state["requests"] == [
+        {"op": "list_leads", "uri": "/platform-api/v3.0/leads?listId=100", "status": 200},
+        {"op": "get_lead", "uri": "/platform-api/v3.0/leads/1", "status": 404},
+    ]
+    assert (
+        state["counts"]["leads"] == sum(state["counts"]["lists"].values()) == sandbox.info()["data"]["leads"]
+    )
+
+
+def test_state_without_rows(purecallerid, small):
+    purecallerid.load([A])
+    state = small.state("purecallerid", rows=False)
+    assert (state["lists"]["Nightly callers"], state["counts"]["Nightly callers"]) == ([], 1)
+    assert httpx.get(f"{small.base_url}/_sandbox/state/nobody").status_code == 404
+
+
+def test_page_delay(tenant, small):
+    small.switch("platform", page_delay_ms=50, page_size=5)
+    start = monotonic()
+    tenant.pages("/leads")
+    assert monotonic() - start >= 0.1
+
+
+def test_it_starts_quickly_and_stops_with_work_left():
+    start = monotonic()
+    slow = Switches(purecallerid=PureCallerIdSwitches(step_seconds=60))
+    with SandboxServer(switches=slow) as server:
+        assert server.info()["data"]["leads"] > 10_000
+        assert monotonic() - start < 2
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.base_url)
+
+
+def test_a_taken_port_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"Port {port} .* Choose another"):
+            SandboxServer(port=port)
+        run = subprocess.run(
+            [sys.executable, "-m", "include.sandbox", "--port", str(port)], capture_output=True, text=True
+        )
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"Port {port} ")
+
+
+def test_the_command_line(tmp_path):
+    leads, suppression = tmp_path / "my.csv", tmp_path / "suppression.csv"
+    leads.write_text("phone,id\n2012000001,7\n")
+    arguments = ["--port", "0", "--leads", str(leads), "--suppression", str(suppression), "--page-size", "7"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "include.sandbox", *arguments, "--no-allow-http-webhook"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        url = run.stdout.readline().split()[-1]
+        info = httpx.get(url).json()
+        assert (info["data"]["leads"], info["base_url"] + "/_sandbox") == (1, url)
+        switches = httpx.get(f"{url}/switches").json()
+        assert switches["platform"]["page_size"] == 7
+        assert switches["purecallerid"]["allow_http_webhook"] is False
+        assert suppression.exists()
+    finally:
+        run.terminate()
+        run.wait(10)
+        run.stdout.close()

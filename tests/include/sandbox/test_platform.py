@@ -1,0 +1,252 @@
+"""The Platform API's contract cases that concern reading, by their number in the contract (section 8)."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime, timedelta
+
+import pytest
+
+from include.sandbox.platform import RECORDING
+from include.sandbox.tenant import DELETED_RECORDING
+
+OPERATIONS = [
+    "/activities", "/activities/110", "/campaign/1/statistics/outbound", "/campaign/2/statistics/inbound",
+    "/media/5300", "/media/7003/voicemail", "/media/5300/recording", "/leads", "/leads/lists",
+    "/leads/lists/100", "/leads/100001", "/dialler", "/dialler/1", "/users",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_case_1_token(platform, path):
+    assert platform.get(path).status_code == 200
+    platform.http.headers["Authorization"] = "Bearer wrong"
+    wrong = platform.get(path)
+    assert (wrong.status_code, set(wrong.json())) == (401, {"message", "errors"})
+    del platform.http.headers["Authorization"]
+    assert platform.get(path).status_code == 401
+
+
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_a_trailing_slash_is_optional_and_never_redirects(platform, path):
+    answer = platform.get(path + "/")
+    assert answer.status_code == 200
+    assert not answer.history
+
+
+def test_case_2_activities_come_in_three_pages(platform):
+    pages = platform.pages("/activities")
+    assert [len(page["items"]) for page in pages] == [100, 100, 50]
+    assert [bool(page["metadata"]["nextUri"]) for page in pages] == [True, True, False]
+    assert pages[0]["metadata"]["nextUri"].startswith("/platform-api/v3.0/activities?cursor=")
+    ids = [item["data"]["activityId"] for page in pages for item in page["items"]]
+    assert len(set(ids)) == 250 and ids == sorted(ids)
+
+
+def test_case_3_filters_hold_and_stay_in_next_uri(platform):
+    times = [item["data"]["timestamps"]["created"] for item in platform.items("/activities")]
+    start, end = times[10], times[-10]
+    pages = platform.pages(
+        "/activities",
+        campaignId=1, activityType="call.outbound", createdTimestampFrom=start, createdTimestampTo=end,
+    )  # fmt: skip
+    items = [item for page in pages for item in page["items"]]
+    assert len(pages) == 2
+    assert "campaignId=1&activityType=call.outbound&createdTimestampFrom=" in pages[0]["metadata"]["nextUri"]
+    assert {(item["type"], item["data"]["campaignId"]) for item in items} == {("call.outbound", 1)}
+    assert all(start <= item["data"]["timestamps"]["created"] <= end for item in items)
+    assert 100 < len(items) < 150
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "YWZ0ZXI6eDow", "%ff"])
+@pytest.mark.parametrize("path", ["/activities", "/leads", "/leads/lists", "/dialler", "/users"])
+def test_case_4_bad_cursor(platform, path, cursor):
+    answer = platform.get(path, cursor=cursor)
+    assert answer.status_code == 400
+    assert "cursor" in answer.json()["errors"]
+
+
+def test_case_5_activity(platform):
+    inbound, outbound = platform.get("/activities/113").json(), platform.get("/activities/110").json()
+    assert (inbound["type"], outbound["type"]) == ("call.inbound", "call.outbound")
+    assert set(inbound["data"]["durations"]) == {"ivr", "queue", "hold", "interaction", "wrap", "talk"}
+    assert {"attemptId", "dialStatusId", "dialStatusName", "phoneIndex", "phoneNumber", "leadId"} <= set(
+        outbound["data"]
+    )
+    assert platform.get("/activities/1").status_code == 404
+
+
+def test_case_6_outbound_statistics(platform):
+    told = platform.get("/campaign/1/statistics/outbound").json()
+    assert list(told) == [
+        "campaignId", "campaignName", "agents", "isActive", "createdDate", "lastUpdated", "lists", "timestamp",
+        "timezone",
+    ]  # fmt: skip
+    assert [each["listId"] for each in told["lists"]] == [100, 101]
+
+
+@pytest.mark.parametrize(("period", "status"), [(None, 200), ("hour", 200), ("day", 200), ("week", 400)])
+def test_case_7_inbound_statistics(platform, period, status):
+    answer = platform.get("/campaign/2/statistics/inbound", **({"period": period} if period else {}))
+    assert answer.status_code == status
+    if status == 200:
+        assert "period" not in answer.json()
+        assert {"callsWaiting", "callsAbandonedInQueue"} <= set(answer.json())
+
+
+def test_case_8_the_kind_of_campaign_decides(platform):
+    assert platform.get("/campaign/2/statistics/outbound").status_code == 404
+    assert platform.get("/campaign/1/statistics/inbound").status_code == 404
+    assert platform.get("/campaign/9/statistics/outbound").status_code == 404
+
+
+def test_case_9_media(platform):
+    media = platform.get("/media/5300")
+    assert (media.headers["content-type"], media.content) == ("audio/mpeg", RECORDING)
+    voicemail = {"mediaId": 7003, "mediaUri": "/platform-api/v3.0/media/7003", "duration": 9}
+    assert platform.get("/media/7003/voicemail").json() == voicemail
+    assert platform.get("/media/5300/recording").json() == {
+        "mediaId": 5300, "mediaUri": "/platform-api/v3.0/media/5300", "duration": 9, "deleted": False,
+    }  # fmt: skip
+
+
+def test_media_as_a_json_string(platform, sandbox):
+    sandbox.switch("platform", media_as_json=True)
+    media = platform.get("/media/5300")
+    assert media.headers["content-type"] == "application/json"
+    assert base64.b64decode(media.json()) == RECORDING
+
+
+def test_case_10_deleted_recording(platform):
+    told = platform.get(f"/media/{DELETED_RECORDING}/recording").json()
+    assert told["deleted"] is True
+    assert {"deletedTimestamp", "deletedBy", "deletionReason"} <= set(told)
+    assert platform.get(f"/media/{DELETED_RECORDING}").status_code == 404
+
+
+def test_case_12_lists(platform):
+    lists = platform.items("/leads/lists")
+    assert [each["id"] for each in lists] == [100, 101, 200]
+    assert platform.items("/leads/lists", campaignId=3) == [platform.get("/leads/lists/200").json()]
+    assert set(lists[0]) == {"id", "name", "campaignId", "campaignName", "inDialler", "weight", "timestamps"}
+    assert platform.get("/leads/lists", campaignId="").status_code == 400  # here it is not nullable
+    assert platform.get("/leads/lists/999").status_code == 404
+
+
+def test_case_17_lead_by_customer_key(platform):
+    lead = platform.get("/leads/105000").json()
+    assert lead in platform.items("/leads", listId=lead["listId"], customerKey=lead["customerKey"])
+    assert platform.items("/leads", customerKey="nobody") == []
+
+
+def test_case_18_lead_has_the_names_of_reading(platform):
+    lead = platform.get("/leads/105000").json()
+    assert list(lead) == [
+        "leadId", "campaignId", "campaignName", "listId", "listName", "timezone", "completed", "customerKey",
+        "agentId", "agentFullName", "dataFields", "lastStatusCode", "lastStatusDescription", "phones",
+        "outcomeType", "outcomesInfo", "timestamps",
+    ]  # fmt: skip
+    assert all(set(phone) == {"phoneIndex", "phoneNumber", "dialAttempts"} for phone in lead["phones"])
+    assert set(lead["timestamps"]) == {"uploaded", "lastAttempt", "nextAttempt"}
+    assert platform.get("/leads/1").status_code == 404
+
+
+def test_case_32_dialler(platform):
+    call = platform.get("/dialler/1").json()
+    assert {"attemptId", "dialStatusId", "phoneNumber", "leadId", "timestamps", "type", "activityId"} <= set(
+        call
+    )
+    assert platform.get("/dialler/999").status_code == 404
+    assert platform.items("/dialler", leadId=call["leadId"]) == [call]
+    assert len(platform.items("/dialler")) == 150
+
+
+@pytest.mark.parametrize(
+    ("asked", "ids"),
+    [
+        ({"userType": "agent", "accountActive": "true"}, [1001, 1002, 1003]),
+        ({"accountActive": "false"}, [1004]),
+        ({"userType": "user"}, [1051, 1059]),
+        ({"userType": "null", "accountActive": ""}, [1001, 1002, 1003, 1004, 1051, 1059]),
+    ],
+)
+def test_case_33_users(platform, asked, ids):
+    assert [user["userId"] for user in platform.items("/users", **asked)] == ids
+
+
+def test_case_35_rate_limit(platform, sandbox):
+    sandbox.fault("platform", "status", retry_after=1)
+    refused = platform.get("/leads")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert platform.get("/leads").status_code == 200
+
+
+def test_case_36_uri_without_prefix(platform, sandbox):
+    sandbox.switch("platform", uri_without_prefix=True)
+    pages = platform.pages("/activities")
+    assert pages[0]["metadata"]["nextUri"].startswith("/v3.0/activities?cursor=")
+    assert len(pages) == 3
+    assert platform.get("/media/5300/recording").json()["mediaUri"] == "/v3.0/media/5300"
+
+
+def test_case_37_offset_without_colon(platform, sandbox):
+    sandbox.switch("platform", offset_without_colon=True)
+    uploaded = platform.get("/leads/105000").json()["timestamps"]["uploaded"]
+    assert uploaded[-5] in "+-" and uploaded[-4:].isdigit()
+
+
+# --- pages and filters of leads
+
+
+def test_leads_are_walked_completely_and_once(platform, sandbox):
+    sandbox.switch("platform", page_size=1000)
+    leads = platform.items("/leads", listId=100)
+    assert len(leads) == sandbox.info()["data"]["lists"]["100"]
+    ids = [lead["leadId"] for lead in leads]
+    assert ids == sorted(set(ids))
+    assert {lead["listId"] for lead in leads} == {100}
+
+
+def test_windows_include_both_ends(platform, sandbox):
+    sandbox.switch("platform", page_size=2000)
+    start = datetime.fromisoformat(sandbox.info()["data"]["night"] + "T00:00:00-05:00")
+    uploaded = [
+        datetime.fromisoformat(lead["timestamps"]["uploaded"])
+        for lead in platform.items(
+            "/leads",
+            listId=100,
+            uploadedTimestampFrom=start.isoformat(),
+            uploadedTimestampTo=(start + timedelta(hours=1)).isoformat(),
+        )
+    ]
+    assert min(uploaded) >= start
+    assert max(uploaded) <= start + timedelta(hours=1)
+    moment = platform.get("/leads/105000").json()["timestamps"]["uploaded"]
+    exact = platform.items("/leads", uploadedTimestampFrom=moment, uploadedTimestampTo=moment)
+    assert 105000 in [lead["leadId"] for lead in exact]
+
+
+@pytest.mark.parametrize("offset", ["-05:00", "-0500", "Z"])
+def test_times_are_read_in_all_spellings(platform, offset):
+    assert platform.get("/leads", uploadedTimestampFrom="2020-01-01T00:00:00" + offset).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("listId", "ten"),
+        ("uploadedTimestampFrom", "yesterday"),
+        ("uploadedTimestampTo", "2026-01-01T00:00:00"),
+    ],
+)
+def test_bad_filters_answer_400(platform, name, value):
+    answer = platform.get("/leads", **{name: value})
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == [name]
+
+
+def test_filters_of_status_and_campaign(platform, sandbox):
+    sandbox.switch("platform", page_size=2000)
+    answered = platform.items("/leads", statusCode=1, campaignId=3)
+    assert answered
+    assert {(lead["lastStatusCode"], lead["listId"]) for lead in answered} == {(1, 200)}
