@@ -197,11 +197,16 @@ def _reason(response: httpx.Response) -> str:
 
 
 def _log_lines(entry: Json | str) -> list[str]:
+    """Turn one entry into lines, without Airflow's folding marks and the frames of installed packages."""
     if isinstance(entry, str):
         return [entry]
-    lines = [str(entry.get("event", ""))]
+    event = str(entry.get("event", ""))
+    lines = [] if event.startswith(("::group::", "::endgroup::")) else [event]
     for detail in entry.get("error_detail") or []:
-        for frame in detail.get("frames", []):
-            lines.append(f"  {frame['filename']}:{frame['lineno']} in {frame['name']}")
+        lines += [
+            f"  {frame['filename']}:{frame['lineno']} in {frame['name']}"
+            for frame in detail.get("frames", [])
+            if "site-packages" not in frame["filename"]
+        ]
         lines.append(f"{detail.get('exc_type')}: {detail.get('exc_value')}")
     return lines

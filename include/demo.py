@@ -147,11 +147,13 @@ def judge(airflow: Airflow, flow: Flow) -> FlowResult:
     run_id = flow.run["dag_run_id"]
     summary = airflow.xcom(flow.dag_id, run_id, "reconcile", "summary")
     counts = read_counts(summary)
-    verdict, report = ("", None) if counts is None else (summary.get("verdict"), summary.get("report"))
+    verdict, report = (None, None) if counts is None else (summary.get("verdict"), summary.get("report"))
     if flow.state not in ENDED:
         verdict = f"not finished ({flow.state})"
     elif counts is None:
-        verdict = f"{flow.state}, but no summary" if flow.state == "success" else "failed"
+        verdict = f"{flow.state}, but no summary of its rows"
+    elif flow.state == "failed":
+        verdict = f"failed: {verdict}" if verdict else "failed"
     return FlowResult(
         flow=flow.name,
         dag_id=flow.dag_id,
@@ -181,9 +183,8 @@ def failures(airflow: Airflow, flow: Flow) -> str:
     return "\n".join(told)
 
 
-def run(stack: Stack, console: Console, timeout: float) -> bool:
-    """Run the demo on a started stack and return whether all is well."""
-    flows = tonight(datetime.now(UTC))
+def run(stack: Stack, flows: list[Flow], console: Console, timeout: float) -> bool:
+    """Run the flows on a started stack and return whether all is well."""
     with stack.airflow as airflow:
         screen.begin(stack, console, airflow)
         screen.wait_for_dags(stack, airflow, {flow.dag_id for flow in flows})
@@ -226,12 +227,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     screen.end_on_signals()
     console = Console()
-    console.say("starting the sandbox and Airflow, from a clean state")
     try:
+        flows = tonight(datetime.now(UTC))
+        console.say("starting the sandbox and Airflow, from a clean state")
         with Stack(
             airflow_port=chosen.airflow_port, sandbox_port=chosen.sandbox_port, leads=chosen.leads, fresh=True
         ) as stack:
-            return 0 if run(stack, console, chosen.timeout) else 1
+            return 0 if run(stack, flows, console, chosen.timeout) else 1
     except (StackError, SettingsError, FlowFileError, AirflowError, httpx.HTTPError) as error:
         console.show(f"\n{error}")
         return 1

@@ -9,13 +9,10 @@ Airflow's settings are written to `<state>/airflow/airflow.cfg`, so that its own
 
 from __future__ import annotations
 
-import base64
-import configparser
 import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -32,16 +29,13 @@ import psutil
 
 from include import sessions
 from include.airflow_client import Airflow
+from include.airflow_config import write_config
 from include.settings import PROJECT_ROOT as ROOT
 from include.settings import STATE_FOLDER
 
 HOST = "127.0.0.1"
 AIRFLOW_PORT = 8080
 SANDBOX_PORT = 8900
-
-# The log-ins of a stack that only this machine can reach: an administrator, and an analyst who may start
-# and approve runs but not change connections.
-USERS = {"admin": "admin", "ana": "user"}
 
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 COMPONENTS = ("sandbox", *AIRFLOW_COMPONENTS)
@@ -114,6 +108,11 @@ class Stack:
         """A new REST client, logged in as the administrator."""
         return Airflow(self.url, "admin", "admin")
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process id of each started component; it is the id of the component's session too."""
+        return {component: process.pid for component, process in self._processes.items()}
+
     def log_file(self, component: str) -> Path:
         """Where a component's output goes."""
         return self.state / "logs" / f"{component}.log"
@@ -131,7 +130,7 @@ class Stack:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.home.mkdir(parents=True, exist_ok=True)
         (self.state / "logs").mkdir()
-        self._write_settings()
+        write_config(self.home, host=HOST, port=self.airflow_port, logs=self.state / "logs")
         self._start_watchdog()
         self._spawn("sandbox")
         self._prepare_database()
@@ -140,7 +139,7 @@ class Stack:
 
     def stop(self) -> None:
         """End every process, politely first; safe to call twice and after a failed start."""
-        living = {process.pid for process in self._processes.values()}
+        living = set(self.pids.values())
         try:
             sessions.end(living, STOP_SECONDS)
         finally:
@@ -282,7 +281,7 @@ class Stack:
             process = subprocess.Popen(  # noqa: S603 - our own commands, no shell
                 command,
                 cwd=ROOT,
-                env=self._process_environment(),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -323,8 +322,8 @@ class Stack:
             raise StackError(f"`airflow db migrate` failed.\n{self._last_words('db-migrate')}")
         del self._processes["db-migrate"]
 
-    def _process_environment(self) -> dict[str, str]:
-        """Return what every process sees.
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that every process sees.
 
         Airflow's and Listkeeper's own variables of the calling shell are left out: a shell that is set up
         for production must not lead the sandbox's fake lists there. Only LISTKEEPER_FLOWS passes.
@@ -346,48 +345,6 @@ class Stack:
             **self._environment,
         }
 
-    def _write_settings(self) -> None:
-        """Write Airflow's configuration and the passwords of its users."""
-        kept = _secrets(self.home / "secrets.json")
-        settings: dict[str, dict[str, object]] = {
-            "core": {
-                "dags_folder": ROOT / "dags",
-                "plugins_folder": ROOT / "plugins",
-                "load_examples": False,
-                "executor": "LocalExecutor",
-                "parallelism": 4,
-                "fernet_key": kept["fernet_key"],
-                "execution_api_server_url": f"{self.url}/execution/",
-                "simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in USERS.items()),
-                "test_connection": "Enabled",
-                # The default asks DNS for our name, which a machine without a network answers late or never.
-                "hostname_callable": "platform.node",
-            },
-            "database": {"sql_alchemy_conn": f"sqlite:///{self.home / 'airflow.db'}"},
-            "api": {
-                "host": HOST,
-                "port": self.airflow_port,
-                "base_url": self.url,
-                "workers": 1,
-                "secret_key": kept["secret_key"],
-            },
-            "api_auth": {"jwt_secret": kept["jwt_secret"]},
-            "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 5},
-            # A task whose machine was killed is taken up again after a minute, not after five.
-            "scheduler": {"task_instance_heartbeat_timeout": 60, "orphaned_tasks_check_interval": 30},
-            "logging": {
-                "base_log_folder": self.state / "logs" / "tasks",
-                "dag_processor_child_process_log_directory": self.state / "logs" / "dags",
-            },
-        }
-        config = configparser.ConfigParser(interpolation=None)
-        for section, options in settings.items():
-            config[section] = {name: str(value).replace("%", "%%") for name, value in options.items()}
-        with _private(self.home / "airflow.cfg") as file:
-            config.write(file)
-        with _private(self.home / "simple_auth_manager_passwords.json.generated") as file:
-            json.dump({name: name for name in USERS}, file)
-
 
 def require_free_port(port: int, variable: str, purpose: str) -> None:
     """Check that nobody listens on this loopback port.
@@ -408,30 +365,12 @@ def require_free_port(port: int, variable: str, purpose: str) -> None:
 def _holder(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr[1:2] == (port,)
+                and connection.pid
+            ):
                 return f" (held by {psutil.Process(connection.pid).name()}, process {connection.pid})"
     except psutil.Error:
         pass  # not ours to see
     return ""
-
-
-def _secrets(file: Path) -> dict[str, str]:
-    """Read the stack's keys, made at random beside its database and as long-lived as that."""
-    if not file.exists():
-        with _private(file) as output:
-            json.dump(
-                {
-                    "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-                    "secret_key": secrets.token_urlsafe(64),
-                    "jwt_secret": secrets.token_urlsafe(64),
-                },
-                output,
-            )
-    kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    return kept
-
-
-def _private(file: Path) -> IO[str]:
-    """Open a new file for writing that only its owner can read."""
-    file.unlink(missing_ok=True)
-    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")

@@ -16,14 +16,13 @@ from include import console as screen
 from include.airflow_client import AirflowError
 from include.airflow_settings import SettingsError
 from include.console import Console
-from include.demo import tonight
+from include.demo import Flow, tonight
 from include.flow_files import FlowFileError
 from include.stack import Stack, StackError
 
 
-def run(stack: Stack, console: Console) -> None:
+def run(stack: Stack, flows: list[Flow], console: Console) -> None:
     """Make a started stack ready for people, tell them how to go on, and watch over it."""
-    flows = tonight(datetime.now(UTC))
     with stack.airflow as airflow:
         screen.begin(stack, console, airflow)
         dags = screen.wait_for_dags(stack, airflow, {flow.dag_id for flow in flows})
@@ -52,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     screen.end_on_signals()
     console = Console()
     try:
+        flows = tonight(datetime.now(UTC))
+        console.say("starting the sandbox and Airflow")
         with Stack(
             airflow_port=chosen.airflow_port, sandbox_port=chosen.sandbox_port, leads=chosen.leads
         ) as stack:
-            run(stack, console)
+            run(stack, flows, console)
     except (StackError, SettingsError, FlowFileError, AirflowError, httpx.HTTPError) as error:
         console.show(f"\n{error}")
         return 1
