@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -16,8 +17,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, select
 
-from include.ledger import BatchPlan, Ledger, LedgerError, OlderSourceError, TargetLockedError
+from include.ledger import (
+    BatchPlan,
+    BatchStateError,
+    Ledger,
+    LedgerError,
+    OlderSourceError,
+    TargetLockedError,
+)
 from include.ledger.records import SETTLED
+from include.ledger.store import Store
 from include.ledger.tables import evidence
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -44,7 +53,7 @@ def together(worker, *calls):
     processes = [SPAWN.Process(target=worker, args=(barrier, results, *call)) for call in calls]
     for process in processes:
         process.start()
-    answers = [results.get(timeout=60) for _ in processes]
+    answers = [results.get(timeout=30) for _ in processes]
     for process in processes:
         process.join(30)
         assert process.exitcode == 0
@@ -52,6 +61,7 @@ def together(worker, *calls):
 
 
 def migrate(barrier, results, url):
+    importlib.import_module("alembic.command")  # slow: afterwards all arrive at once
     with Ledger(url) as ledger:
         barrier.wait(30)
         ledger.migrate()
@@ -60,6 +70,23 @@ def migrate(barrier, results, url):
 
 def test_several_processes_migrate_a_new_database_at_once(empty_url):
     assert together(migrate, *[(empty_url,)] * 5) == [0] * 5
+
+
+def open_new_files(barrier, results, folder, seed):
+    dice = random.Random(seed)
+    for number in range(100):
+        store = Store(f"sqlite:///{folder}/{number}.db")
+        barrier.wait(30)
+        time.sleep(dice.uniform(0, 0.002))
+        with store.write() as connection:
+            connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS things (number INTEGER)")
+        store.close()
+    results.put("opened")
+
+
+def test_several_processes_open_a_new_file_at_once(tmp_path):
+    """The switch to the write-ahead log fails at once when another process is at it, whatever the timeout."""
+    assert together(open_new_files, *[(str(tmp_path), seed) for seed in range(5)]) == ["opened"] * 5
 
 
 def claim(barrier, results, url, name):
@@ -115,6 +142,36 @@ def test_two_tries_of_one_run_send_each_batch_once(url):
         first, second = together(send, (url, load.id), (url, load.id))
         assert sorted(first + second) == list(range(1, 26))
         assert {batch.attempts for batch in ledger.batches(load.id)} == {1}
+
+
+def settle(barrier, results, url, load_id, delivered):
+    won = []
+    with Ledger(url) as ledger:
+        for seq in range(1, 26):
+            barrier.wait(30)
+            with suppress(BatchStateError):
+                end = {
+                    "delivered": delivered,
+                    "rejected": 10 - delivered,
+                    "uncertain": 0,
+                    "vendor_counts": {},
+                }
+                ledger.settle(load_id, seq, "confirmed", **end)
+                won.append(seq)
+    results.put((delivered, won))
+
+
+def test_of_two_ends_of_one_batch_the_first_stays(url):
+    with Ledger(url) as ledger:
+        load = ledger.open_load(**OPEN, run_id="r", target="purecallerid:1:x")
+        ledger.plan_batches(load.id, [BatchPlan(seq, 10, "x") for seq in range(1, 26)])
+        ledger.claim_target(load.id, HOUR)
+        for seq in range(1, 26):
+            ledger.intend(load.id, seq)
+        ends = dict(together(settle, (url, load.id, 3), (url, load.id, 7)))
+        assert sorted(ends[3] + ends[7]) == list(range(1, 26))
+        for batch in ledger.batches(load.id):
+            assert batch.seq in ends[batch.delivered]
 
 
 def append(barrier, results, url, name):

@@ -130,6 +130,13 @@ def test_a_share_is_taken_over_all_batches_that_were_sent():
     assert "took 590 of 1,200 rows (49.2%)" in problems(GOOD, failed, rows_in=1300, min_valid_share=0.5)
 
 
+def test_what_never_went_out_is_not_part_of_the_share():
+    unsent = Batch("l", 2, 400, "bb")
+    assert problems(GOOD, unsent, rows_in=1100, min_valid_share=0.9).startswith("Batch 2 is not settled")
+    assert "%" not in problems(GOOD, unsent, rows_in=1100, min_valid_share=0.9)
+    assert "were sent" not in problems(unsent, rows_in=500)
+
+
 @pytest.mark.parametrize("state", ["delivered", "uncertain", "lost"])
 def test_only_a_vendor_delivers(state):
     with pytest.raises(ValueError, match=state):
