@@ -43,7 +43,8 @@ class Console:
 
 def arguments(prog: str, description: str) -> argparse.ArgumentParser:
     """Build the parser of the options that every stack has."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
+    usage = f"{prog} [LEADS=my.csv] [AIRFLOW_PORT={AIRFLOW_PORT}] [SANDBOX_PORT={SANDBOX_PORT}]"
+    parser = argparse.ArgumentParser(prog=prog, usage=usage, description=description)
     parser.add_argument("--airflow-port", type=_port, default=AIRFLOW_PORT, help="make: AIRFLOW_PORT=")
     parser.add_argument("--sandbox-port", type=_port, default=SANDBOX_PORT, help="make: SANDBOX_PORT=")
     parser.add_argument("--leads", type=_leads_file, help="your own list, CSV or JSON; make: LEADS=")
