@@ -198,7 +198,8 @@ class PureCallerId:
         columns = {column["columnIndex"]: column["columnId"] for column in about["mapping"]}
         unique = self.switches.unique_id_column
         try:
-            loading = load.dialer.open(
+            loading = await asyncio.to_thread(
+                load.dialer.open,
                 about["dialerListId"],
                 about["mode"],
                 load.dedupe,
