@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
-STATE_FOLDER: Final = PROJECT_ROOT / ".listkeeper"
+STATE_FOLDER: Final = Path(os.environ.get("LISTKEEPER_STATE") or PROJECT_ROOT / ".listkeeper")
 LEDGER_CONNECTION: Final = "listkeeper_ledger"
 
 

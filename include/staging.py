@@ -201,6 +201,10 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
+    def discard(self, name: str) -> None:
+        """Remove one small file, if it is there."""
+        (self._root / name).unlink(missing_ok=True)
+
     def names(self) -> list[str]:
         """Names of the files present, committed or not, sorted."""
         if not self._root.exists():

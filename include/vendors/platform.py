@@ -248,8 +248,8 @@ class Walk:
         if cursor in self._seen:
             raise CursorLoopError(
                 VENDOR,
-                f"The Platform API sent the walk back to a page it had read ({len(self._seen)} pages in). The snapshot is "
-                "not complete; the next try goes on from the last good page.",
+                f"The Platform API sent the walk back to a page it had read, {len(self._seen)} pages in. The snapshot "
+                "is not complete; the next try goes on from the last good page.",
             )
         self._seen.add(cursor)
         return cursor
@@ -294,17 +294,23 @@ def parse_time(text: str) -> datetime:
     return found.astimezone(UTC)
 
 
+class BadLeadError(ValueError):
+    """One lead of a page cannot be kept; the message names the field and the rule, never the value."""
+
+
 def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
     """Turn one lead (operation 15) into a row of `include.leads.schema.LEAD_COLUMNS`.
 
-    Raises UnexpectedAnswerError when it has no usable `leadId`, or a field has a type that cannot be kept: a lead
-    that cannot be named cannot be accounted for.
+    Raises BadLeadError when it has no usable `leadId` or a field holds what cannot be kept: such a lead becomes
+    a reject, the page goes on.
     """
     lead_id = item.get("leadId")
     if not isinstance(lead_id, int) or isinstance(lead_id, bool):
-        raise UnexpectedAnswerError(VENDOR, "A page holds a lead without a whole number as leadId.")
-    times = item.get("timestamps") or {}
-    uploaded = _text(times.get("uploaded")) if isinstance(times, Mapping) else None
+        raise BadLeadError("leadId must be a whole number")
+    times = item.get("timestamps")
+    times = times if isinstance(times, Mapping) else {}
+    uploaded = _text(times.get("uploaded"))
+    data = item.get("dataFields")
     return {
         "row_key": str(lead_id),
         "lead_id": lead_id,
@@ -315,17 +321,17 @@ def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
         **_phones(item.get("phones")),
         "status_code": _int(item, "lastStatusCode"),
         "agent_id": _int(item, "agentId"),
-        "completed": item.get("completed") if isinstance(item.get("completed"), bool) else None,
+        "completed": item["completed"] if isinstance(item.get("completed"), bool) else None,
         "uploaded": uploaded,
-        "uploaded_at": _time_or_none(uploaded),
-        "last_attempt": _text(times.get("lastAttempt")) if isinstance(times, Mapping) else None,
-        "next_attempt": _text(times.get("nextAttempt")) if isinstance(times, Mapping) else None,
-        "data": orjson.dumps(item.get("dataFields") or {}).decode(),
+        "uploaded_at": _uploaded_at(uploaded),
+        "last_attempt": _text(times.get("lastAttempt")),
+        "next_attempt": _text(times.get("nextAttempt")),
+        "data": orjson.dumps(data if isinstance(data, Mapping) else {}).decode(),
     }
 
 
 def _phones(value: Any) -> dict[str, str | None]:
-    """phone1 to phone3 out of `phones` (PL-10: objects with phoneIndex and phoneNumber; plain texts are taken in order)."""
+    """phone1 to phone3 out of `phones` (PL-10: objects with phoneIndex and phoneNumber; plain texts in order)."""
     found: dict[str, str | None] = {"phone1": None, "phone2": None, "phone3": None}
     for position, entry in enumerate(value if isinstance(value, list) else [], start=1):
         index, number = (
@@ -348,17 +354,14 @@ def _int(item: Mapping[str, Any], name: str) -> int | None:
     value = item.get(name)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
-    raise UnexpectedAnswerError(VENDOR, f"A lead holds a {name} that is no whole number.")
+    raise BadLeadError(f"{name} must be a whole number")
 
 
-def _time_or_none(text: str | None) -> datetime | None:
+def _uploaded_at(text: str | None) -> datetime | None:
     try:
         return parse_time(text) if text else None
     except ValueError:
-        raise UnexpectedAnswerError(
-            VENDOR,
-            "A lead holds an upload time in a form that cannot be read; it cannot be placed in a night.",
-        ) from None
+        raise BadLeadError("timestamps.uploaded must be a time with an offset") from None
 
 
 def query_text(query: LeadQuery) -> str:

@@ -139,7 +139,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class ListLoad:
-    """What a "list" object tells: the vendor's id of the load, its status and counts, and what identifies it as ours."""
+    """What a "list" object tells: the vendor's id of the load, its status and counts, and what makes it ours."""
 
     id: str
     status: str
@@ -275,7 +275,7 @@ def judge(load: ListLoad, rows_sent: int, min_valid_share: float) -> Outcome:
     if load.status == "ERROR":
         return Outcome(
             *outcome,
-            f"The load stopped with ERROR after {counts.total} of {rows_sent} rows; what it delivered stays on the list.",
+            f"The load stopped with ERROR after {counts.total} of {rows_sent} rows; what it delivered stays there.",
         )
     if uncertain:
         return Outcome(*outcome, f"The vendor counted only {counts.total} of {rows_sent} rows.")

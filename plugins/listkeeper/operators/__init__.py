@@ -1,0 +1,1 @@
+"""One module per vendor, and the steps every delivery shares."""

@@ -1,0 +1,146 @@
+"""What the hooks of all HTTP vendors share: one session from the http provider's hook, and honest errors.
+
+The connection's proxies, TLS and timeouts are those of the http provider. Its habit of sending unknown extras as
+headers is undone: every extra is read by name, and an unknown one is an error that says which are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import requests
+from airflow.providers.http.hooks.http import HttpHook
+from airflow.sdk import Connection
+from airflow.sdk.log import mask_secret
+from urllib3.exceptions import NewConnectionError
+
+from include.vendors.errors import AuthenticationError, LostAnswerError, UnavailableError, VendorError
+
+HTTP_EXTRAS = ("verify", "cert", "proxies", "timeout", "max_redirects", "trust_env", "headers")
+"""Extras of every vendor connection; `verify` is true, false or the path of a CA file."""
+
+DEFAULT_TIMEOUT = (10.0, 120.0)
+"""Seconds to connect, and to wait for the next byte of an answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class VendorHook(HttpHook):
+    """
+    Base of the vendor hooks.
+
+    A subclass names its vendor, its default host and its own extras, and turns the connection into headers.
+
+    :param conn_id: the Airflow connection to use.
+    """
+
+    vendor: ClassVar[str]
+    own_extras: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, conn_id: str) -> None:
+        super().__init__(http_conn_id=conn_id)
+        self._session: requests.Session | None = None
+
+    def auth_headers(self, connection: Connection) -> dict[str, str]:
+        """Headers that authenticate a request; the secret is the connection's password."""
+        raise NotImplementedError
+
+    def extras(self, connection: Connection) -> dict[str, Any]:
+        """Extras of the connection that are set. Raises ValueError for one that nobody knows."""
+        found = {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
+        unknown = sorted(set(found) - {*self.own_extras, *HTTP_EXTRAS})
+        if unknown:
+            raise ValueError(
+                f"Connection {self.http_conn_id}: unknown extra {', '.join(unknown)}; known are "
+                f"{', '.join(sorted([*self.own_extras, *HTTP_EXTRAS]))}."
+            )
+        return found
+
+    def _configure_session_from_auth(
+        self, session: requests.Session, connection: Connection
+    ) -> requests.Session:
+        if not connection.password:
+            raise AuthenticationError(
+                self.vendor, f"Connection {self.http_conn_id} holds no key: put it into the password field."
+            )
+        mask_secret(connection.password)
+        session.headers.update(self.auth_headers(connection))
+        # Without this, requests would read ~/.netrc and could replace the header.
+        session.auth = lambda request: request
+        return session
+
+    def _configure_session_from_extra(
+        self, session: requests.Session, connection: Connection, extra_options: dict[str, Any]
+    ) -> requests.Session:
+        extras = self.extras(connection)
+        session.proxies = extras.get("proxies", {})
+        session.verify = extras.get("verify", True)
+        session.cert = extras.get("cert")
+        session.trust_env = extras.get("trust_env", True)
+        session.headers.update({str(k): str(v) for k, v in extras.get("headers", {}).items()})
+        self._timeout = extras.get("timeout", DEFAULT_TIMEOUT)
+        return session
+
+    _timeout: Any = DEFAULT_TIMEOUT
+
+    def session(self) -> requests.Session:
+        """The one session of this hook, opened at first use and kept."""
+        if self._session is None:
+            self._session = self.get_conn()
+        return self._session
+
+    def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def send(self, method: str, url: str, *, operation: str, **kwargs: Any) -> Answer:
+        """
+        Send one request and read its answer whole; redirects are not followed, they would drop a body or leak a key.
+
+        Raises UnavailableError when the request provably never left, LostAnswerError when it may have been carried
+        out. The errors name the operation, never the URL: it may hold a customer key or a token.
+
+        :param operation: what the request is for, in words for the error message.
+        """
+        session = self.session()
+        try:
+            response = session.request(method, url, timeout=self._timeout, allow_redirects=False, **kwargs)
+        except requests.exceptions.ConnectTimeout:
+            raise self._never_left(operation, "no connection in time") from None
+        except requests.exceptions.SSLError:
+            raise self._never_left(
+                operation, "its certificate is not trusted; give a CA file in the connection's extra `verify`"
+            ) from None
+        except requests.exceptions.ProxyError:
+            raise self._never_left(operation, "the proxy cannot be used") from None
+        except requests.exceptions.ConnectionError as error:
+            reason = getattr(error.args[0], "reason", None) if error.args else None
+            if isinstance(reason, NewConnectionError):
+                raise self._never_left(operation, "nothing listens at its address") from None
+            raise self._lost(operation, "the connection broke") from None
+        except requests.exceptions.Timeout:
+            raise self._lost(operation, "no answer came in time") from None
+        except requests.exceptions.RequestException as error:
+            raise self._lost(operation, type(error).__name__) from None
+        return Answer(response.status_code, response.headers, response.content)
+
+    def _never_left(self, operation: str, why: str) -> VendorError:
+        return UnavailableError(
+            self.vendor, f"{self.hook_name} cannot be reached for the {operation}: {why}."
+        )
+
+    def _lost(self, operation: str, why: str) -> VendorError:
+        return LostAnswerError(
+            self.vendor, f"The answer of {self.hook_name} to the {operation} is lost: {why}."
+        )
