@@ -1,0 +1,291 @@
+"""Rejects and report: nothing lost, nothing run as a formula, and words for however far a run came."""
+
+from __future__ import annotations
+
+import csv
+import tracemalloc
+from itertools import pairwise
+
+import openpyxl
+import polars as pl
+import pytest
+from markdown_it import MarkdownIt
+
+from include import report
+from include.leads.reasons import REASONS
+from include.leads.schema import OUTCOME_COLUMNS
+from include.report import REJECT_COLUMNS, report_markdown, write_rejects
+
+
+def outcomes(path, rows):
+    pl.DataFrame(rows, schema=OUTCOME_COLUMNS, orient="row").write_parquet(path)
+    return path
+
+
+def read_csv(path):
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_sheet(path):
+    return openpyxl.load_workbook(path)["Rejects"]
+
+
+NASTY = [
+    '=HYPERLINK("http://x","y")',
+    "+1 202",
+    "-3",
+    "@SUM(A1)",
+    " =1+1",
+    "＝1+1",
+    "#REF!",
+    "_x0041_",
+    'say "no", please',
+    "two\nlines",
+    "bell\x07 and \ufffe",
+    "Zoë 漢字 🙂",
+    "'quoted",
+    "",
+]
+
+
+def test_rejects_hold_every_row_that_was_not_delivered(tmp_path):
+    files = [
+        outcomes(
+            tmp_path / "a.parquet",
+            [("1", "rejected", "phone_empty", None, None), ("2", "delivered", "delivered", None, 1)],
+        ),
+        outcomes(
+            tmp_path / "b.parquet",
+            [
+                ("3", "suppressed", "on_suppression_list", "dnc: phone1", None),
+                ("4", "uncertain", "no_outcome", None, 2),
+            ],
+        ),
+    ]
+    assert write_rejects(files, tmp_path) == 3
+    rows = read_csv(tmp_path / "rejects.csv")
+    assert [(r["row_key"], r["state"], r["code"], r["detail"], r["batch"]) for r in rows] == [
+        ("1", "rejected", "phone_empty", "", ""),
+        ("3", "suppressed", "on_suppression_list", "dnc: phone1", ""),
+        ("4", "uncertain", "no_outcome", "", "2"),
+    ]
+    assert rows[0]["reason"] == REASONS["phone_empty"].text
+    assert rows[0]["how_to_fix"] == REASONS["phone_empty"].fix
+    sheet = read_sheet(tmp_path / "rejects.xlsx")
+    assert [c.value for c in sheet[1]] == list(REJECT_COLUMNS) == list(rows[0])
+    assert [tuple(c.value or "" for c in row)[:3] for row in sheet.iter_rows(min_row=2)] == [
+        (r["row_key"], r["state"], r["code"]) for r in rows
+    ]
+    assert sheet["G4"].value == 2
+    assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", "A1:G4")
+    assert sheet.column_dimensions["D"].width == REJECT_COLUMNS["reason"]
+
+
+def test_no_cell_is_a_formula(tmp_path):
+    rows = [(text, "rejected", "user_rule", text, None) for text in NASTY]
+    assert write_rejects([outcomes(tmp_path / "a.parquet", rows)], tmp_path) == len(NASTY)
+    assert (tmp_path / "rejects.csv").read_bytes().startswith(b"\xef\xbb\xbfrow_key,")
+    for text, row in zip(NASTY, read_csv(tmp_path / "rejects.csv"), strict=True):
+        assert row["row_key"] in (text, "'" + text)
+        assert row["row_key"].strip()[:1] not in tuple("=+-@＝")
+        assert row["row_key"] == row["detail"]
+    for text, (cell,) in zip(
+        NASTY, read_sheet(tmp_path / "rejects.xlsx").iter_rows(min_row=2, max_col=1), strict=True
+    ):
+        expected = text.replace("\x07", "").replace("\ufffe", "")
+        # openpyxl reads the escape of a literal _x0041_ as it stands; Excel shows _x0041_
+        assert (cell.value or "") in (expected, expected.replace("_x0041_", "_x005F_x0041_"))
+        assert cell.data_type in ("s", "inlineStr") or not expected
+
+
+def test_no_outcomes_make_files_with_a_header_only(tmp_path):
+    assert write_rejects([], tmp_path) == 0
+    assert read_csv(tmp_path / "rejects.csv") == []
+    assert read_sheet(tmp_path / "rejects.xlsx").max_row == 1
+
+
+def test_a_code_of_another_release_keeps_its_row(tmp_path):
+    assert (
+        write_rejects([outcomes(tmp_path / "a.parquet", [("1", "held", "brand_new", None, None)])], tmp_path)
+        == 1
+    )
+    assert read_csv(tmp_path / "rejects.csv")[0]["code"] == "brand_new"
+
+
+def test_the_workbook_ends_where_it_says_that_the_csv_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "WORKBOOK_ROWS", 25)
+    monkeypatch.setattr(report, "_CHUNK", 10)
+    rows = [(str(i), "rejected", "phone_empty", None, None) for i in range(60)]
+    files = [outcomes(tmp_path / "a.parquet", rows[:30]), outcomes(tmp_path / "b.parquet", rows[30:])]
+    assert write_rejects(files, tmp_path) == 60
+    assert [r["row_key"] for r in read_csv(tmp_path / "rejects.csv")] == [str(i) for i in range(60)]
+    sheet = read_sheet(tmp_path / "rejects.xlsx")
+    assert [sheet.cell(i, 1).value for i in range(2, 27)] == [str(i) for i in range(25)]
+    assert sheet.cell(27, 1).value == "35 more rows are in rejects.csv, which holds all 60."
+    assert (sheet.max_row, sheet.auto_filter.ref) == (27, "A1:G26")
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "WORKBOOK_ROWS", 100)
+
+    def peak(rows):
+        frame = pl.DataFrame({"row_key": [f"{i:08d}" for i in range(rows)]}).select(
+            "row_key",
+            state=pl.lit("rejected"),
+            reason=pl.lit("phone_empty"),
+            detail=pl.lit("x" * 40),
+            batch=pl.lit(None, pl.Int64),
+        )
+        files = []
+        for number, part in enumerate(frame.iter_slices(50_000)):
+            part.write_parquet(files_path := tmp_path / f"{rows}-{number}.parquet")
+            files.append(files_path)
+        tracemalloc.start()
+        assert write_rejects(files, tmp_path) == rows
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    assert peak(400_000) < 2 * peak(50_000) + 1_000_000
+
+
+PLAN = {
+    "flow": "five9_daily",
+    "dag_id": "load_purecallerid__five9_daily",
+    "vendor": "purecallerid",
+    "target": "purecallerid:64be:ATTEMPT",
+    "list": "ATTEMPT|1",
+    "mode": "REPLACE",
+    "action": "apply",
+    "decision": "apply",
+    "night": "2026-11-20",
+    "source_time": "2026-11-21T00:00:00+00:00",
+    "rows_in": 10_000,
+    "decided": {
+        "rejected": {"phone_too_short": 210, "duplicate_phone": 40},
+        "suppressed": {"on_suppression_list": 90},
+    },
+    "kept": 9660,
+    "now": 9500,
+    "after": 9660,
+    "added": 400,
+    "changed": 12,
+    "removed": 240,
+    "unchanged": 9248,
+    "to_send": 9660,
+    "held": {},
+    "samples": [{"row_key": str(i), "phone": "…12"} for i in range(7)],
+    "refusals": [],
+    "suppression": [{"name": "dnc_2026", "rows": 5000, "hits": 90, "age_days": 3, "max_age_days": 31}],
+    "changes": {"line_break": 3, "formula": 0},
+}
+SUMMARY = {
+    "flow": "five9_daily",
+    "rows_in": 10_000,
+    "delivered": 9312,
+    "rejected": 598,
+    "suppressed": 90,
+    "held": 0,
+    "uncertain": 0,
+    "verdict": "delivered",
+}
+BATCH = {
+    "seq": 1,
+    "rows": 9660,
+    "state": "confirmed",
+    "vendor_ref": "64bea|7",
+    "vendor_counts": {"valid": 9312, "invalid": 300, "inactive": 48, "dnc": 0, "total": 9660},
+    "note": None,
+}
+
+
+def headings(text):
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    return [after.content for before, after in pairwise(tokens) if before.type == "heading_open"]
+
+
+def words(code):
+    return f"| {REASONS[code].text} | {REASONS[code].fix} |"
+
+
+def test_a_good_night_reads_verdict_first():
+    text = report_markdown(PLAN, SUMMARY, [], [BATCH])
+    assert headings(text) == [
+        "five9\\_daily: delivered",
+        "Rows",
+        report.PLAN_TITLE,
+        report.REJECTS_TITLE,
+        "Suppression lists",
+        "What the vendor counted",
+        "Samples of what is sent",
+        "What to do next",
+    ]
+    for line in (
+        "| delivered | 9,312 | 93.1 % |",
+        "| 9,500 | 9,660 | 400 | 240 | 12 | 9,248 | 9,660 |",
+        "Cells cleaned on the way: line break 3.",
+        "| rejected | `phone_too_short` | 210 " + words("phone_too_short"),
+        "| rejected | `vendor_inactive` | 48 " + words("vendor_inactive"),
+        "| dnc\\_2026 | 5,000 | 90 | 3 days | 31 days |",
+        "| 1 | confirmed | 9,660 | 9,312 | 300 | 48 | 0 | 9,660 | `64bea\\|7` |  |",
+    ):
+        assert line in text.splitlines()
+    assert text.count("…12") == 5
+
+
+def test_a_refused_night_says_why_and_what_to_do():
+    refusal = {"guard": "shrink", "text": "The list would shrink from 100 to 3 rows."}
+    plan = PLAN | {"decision": "refused", "refusals": [refusal]}
+    summary = SUMMARY | {"delivered": 0, "rejected": 250, "held": 9660, "verdict": "refused"}
+    text = report_markdown(plan, summary, [], [])
+    assert "- **shrink**: The list would shrink from 100 to 3 rows." in text.splitlines()
+    assert "| held | `guard_stopped` | 9,660 |" in text
+    assert "Correct what the guards name" in text
+    assert "What the vendor counted" not in text
+
+
+def test_uncertain_rows_and_problems_are_named():
+    summary = SUMMARY | {"uncertain": 9660, "delivered": 0, "verdict": "uncertain"}
+    text = report_markdown(PLAN, summary, ["Batch 1: 9,660 of 9,660 rows are uncertain."], [])
+    assert "## What speaks against it\n\n- Batch 1: 9,660 of 9,660 rows are uncertain." in text
+    assert "9,660 rows are uncertain: look at the list" in text
+
+
+@pytest.mark.parametrize("summary", [{}, SUMMARY])
+def test_a_run_without_a_plan_says_how_far_it_came(summary):
+    text = report_markdown({}, summary, [], [])
+    assert "did not come as far as a plan" in text
+    assert "read the log of the failed task" in text
+    assert ("## Rows" in text) == bool(summary)
+
+
+def test_a_plan_without_an_end_says_so():
+    text = report_markdown(PLAN, {}, [], [])
+    assert text.startswith("# five9\\_daily: not ended")
+    assert "has not written down how it ended" in text
+    assert "## Rows" not in text
+
+
+def test_what_is_quoted_is_never_markup():
+    evil = "a|b <img src=x> [x](http://x) `c` *d*\n# e"
+    plan = PLAN | {
+        "list": evil,
+        "refusals": [{"guard": "x", "text": evil}],
+        "samples": [{"row_key": evil, "phone": evil}],
+        "suppression": [{"name": evil, "rows": 1, "hits": 0, "age_days": None, "max_age_days": None}],
+    }
+    text = report_markdown(
+        plan, SUMMARY | {"verdict": evil}, [evil], [BATCH | {"note": evil, "vendor_ref": evil}]
+    )
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    assert "<img" not in html and "<a " not in html and "<em>" not in html
+    assert html.count("<h1>") == 1
+    assert (
+        html.count("<tr>")
+        == MarkdownIt("commonmark")
+        .enable("table")
+        .render(report_markdown(PLAN | {"refusals": plan["refusals"]}, SUMMARY, ["x"], [BATCH]))
+        .count("<tr>")
+        - 4
+    )
