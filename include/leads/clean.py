@@ -20,20 +20,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from include.leads import phones, user_rule
-from include.leads.duplicates import LOST, find_duplicates
+from include.leads.duplicates import find_duplicates
 from include.leads.fields import RULES, clean_fields
 from include.leads.reasons import REASONS
 from include.leads.rules import CleanRules
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS
 from include.leads.suppression import Suppression, read_suppression
 
-SLICE_ROWS: Final = 50_000
+SLICE_ROWS: Final = 25_000
+# XOR of the row keys' hashes: equal row counts would not show one row lost and another written twice, this does.
+_MARK: Final = pl.col("row_key").hash().bitwise_xor().fill_null(0)
 _STATES: Final = {code: reason.state for code, reason in REASONS.items()}
 
 KEPT_COLUMNS: Final[dict[str, pl.DataType]] = LEAD_COLUMNS | {
@@ -53,6 +57,7 @@ class CleanResult:
 
     rows_in: int
     kept: int
+    kept_from: dict[str, int]  # phone field -> kept leads whose number it gave
     outcomes: dict[str, dict[str, int]]  # state -> reason -> rows
     changes: dict[str, int]  # clean-up rule -> cells changed
     suppression: tuple[dict[str, Any], ...]  # per list: Suppression.about(), and hits: leads found on it
@@ -84,7 +89,7 @@ def clean(
     rule = user_rule.load(rules.rule) if rules.rule else None
     changes: Counter[str] = Counter(dict.fromkeys(RULES, 0))
     hits: Counter[str] = Counter()
-    rows_in, keys, eligible, files = 0, [], [], []
+    rows_in, mark, files = 0, 0, []
     scratch = _empty(out)
     try:
         for index, leads in enumerate(_slices(parts, slice_rows)):
@@ -94,21 +99,29 @@ def clean(
             if rule is not None:
                 decided = user_rule.apply(rule, decided, list(KEPT_COLUMNS))
             decided = decided.with_row_index("row", offset=rows_in)
-            files.append(scratch / f"{index:05}.parquet")
-            decided.write_parquet(files[-1], compression="lz4")
-            keys.append(leads["row_key"].hash())
-            eligible.append(_narrow(decided))
+            files.append(scratch / f"{index:05}.arrow")
+            decided.write_ipc(files[-1])
             rows_in += leads.height
-        row_keys = pl.concat(keys) if keys else pl.Series([], dtype=pl.UInt64)
-        _check_row_keys(row_keys)
-        lost = _duplicates(eligible, files, rules)
+            mark ^= leads.select(_MARK).item()
+        _check_row_keys(files)
+        lost = find_duplicates(files, rules.unique_by, rules.keep)
         kept_files, outcome_files = _write(files, lost, out)
     finally:
         shutil.rmtree(scratch)
-    kept, outcomes = _count(row_keys, kept_files, outcome_files)
+    kept, kept_mark = _count(kept_files, "phone_field")
+    ended, ended_mark = _count(outcome_files, "state", "reason")
+    rows_out = kept.total() + ended.total()
+    if (rows_in, mark) != (rows_out, kept_mark ^ ended_mark):
+        raise CleanError(
+            f"{rows_in} rows were read, but {rows_out} were written, or not the same ones: load nothing of this run"
+        )
+    outcomes: dict[str, dict[str, int]] = {}
+    for (state, reason), rows in sorted(ended.items()):
+        outcomes.setdefault(state, {})[reason] = rows
     return CleanResult(
         rows_in=rows_in,
-        kept=kept,
+        kept=kept.total(),
+        kept_from={field: kept[(field,)] for field in rules.phones},
         outcomes=outcomes,
         changes=dict(changes),
         suppression=tuple(entry.about() | {"hits": hits[entry.name]} for entry in lists),
@@ -129,8 +142,8 @@ def _empty(out: Path) -> Path:
 
 
 def _slices(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
-    """Read the parts as lead frames of at most `rows` rows: large parts cut, small parts put together."""
-    waiting: list[pl.DataFrame] = []
+    """Read the parts as at least one lead frame of at most `rows` rows: large parts cut, small ones put together."""
+    waiting = [pl.DataFrame(schema=LEAD_COLUMNS)]
     for part in parts:
         scan = pl.scan_parquet(part, glob=False)
         schema = scan.collect_schema()
@@ -142,41 +155,39 @@ def _slices(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
             frame = scan.select(*LEAD_COLUMNS).slice(offset, rows).collect()
             if frame["row_key"].null_count():
                 raise CleanError(f"{part.name} has rows without a row_key: pull the snapshot again")
-            if sum(piece.height for piece in waiting) + frame.height > rows:
+            if (held := sum(piece.height for piece in waiting)) and held + frame.height > rows:
                 yield pl.concat(waiting)
-                waiting = []
+                waiting.clear()
             waiting.append(frame)
-    if waiting:
-        yield pl.concat(waiting)
+    yield pl.concat(waiting)
 
 
 def _decide(
     leads: pl.DataFrame, rules: CleanRules, lists: Sequence[Suppression], hits: Counter[str]
 ) -> pl.DataFrame:
     """Add number, KEPT_COLUMNS, reason and detail, as far as a row decides by itself; count hits per list."""
-    numbers, reasons, listed = {}, {}, []
     region = _region(leads, rules)
-    for name in rules.phones:
-        numbers[name], reasons[name] = phones.to_e164(leads[name], region)
+    read = {name: phones.to_e164(leads[name], region) for name in rules.phones}
+    listed = []
     for entry in lists:
-        found = pl.DataFrame([entry.hits(numbers[name]).alias(name) for name in rules.phones])
-        hits[entry.name] += found.select(pl.any_horizontal(pl.all()).sum()).item()
-        listed += [
-            found.select(pl.when(name).then(pl.lit(f"{entry.name}: {name}"))).to_series()
-            for name in rules.phones
-        ]
-    number = pl.coalesce(*numbers.values())
-    telling = [reasons[name].replace("phone_empty", None) for name in rules.phones]
-    why = pl.concat_str([pl.format(f"{name}: {{}}", reasons[name]) for name in rules.phones], separator="; ")
+        found = {name: entry.hits(number) for name, (number, _) in read.items()}
+        hits[entry.name] += int(reduce(or_, found.values()).sum())
+        listed += [pl.when(hit).then(pl.lit(f"{entry.name}: {name}")) for name, hit in found.items()]
+    number = pl.coalesce(*(number for number, _ in read.values()))
+    field = pl.coalesce(
+        *(pl.when(pl.lit(number).is_not_null()).then(pl.lit(name)) for name, (number, _) in read.items())
+    )
+    telling = [pl.lit(reason).replace("phone_empty", None) for _, reason in read.values()]
+    why = pl.concat_str(
+        [pl.format(f"{name}: {{}}", reason) for name, (_, reason) in read.items()], separator="; "
+    )
     on_list = pl.concat_str([*listed, pl.lit(None, pl.String)], separator="; ", ignore_nulls=True)
     no_key = pl.col("customer_key").fill_null("") == ""
     return leads.with_columns(
         number=number,
         phone=phones.e164(number),
         national=phones.national(number),
-        phone_field=pl.coalesce(
-            pl.when(numbers[name].is_not_null()).then(pl.lit(name)) for name in rules.phones
-        ),
+        phone_field=field,
         reason=pl.when(number.is_null())
         .then(pl.coalesce(*telling, pl.lit("phone_empty")))
         .when(on_list != "")
@@ -195,89 +206,51 @@ def _region(leads: pl.DataFrame, rules: CleanRules) -> str | pl.Series:
     return own.replace("", None).fill_null(rules.region)
 
 
-def _narrow(decided: pl.DataFrame) -> pl.DataFrame:
-    """Return what the search for duplicates holds of each lead that is still in."""
-    key = pl.col("customer_key").replace("", None)
-    return decided.filter(pl.col("reason").is_null()).select(
-        "row", "number", key=pl.when(key.is_not_null()).then(key.hash())
-    )
-
-
-def _duplicates(eligible: list[pl.DataFrame], files: list[Path], rules: CleanRules) -> pl.DataFrame:
-    if not eligible:
-        return pl.DataFrame(schema=LOST)
-    return find_duplicates(
-        pl.concat(eligible), pl.scan_parquet(files, glob=False), rules.unique_by, rules.keep
-    )
-
-
 def _write(files: Sequence[Path], lost: pl.DataFrame, out: Path) -> tuple[list[Path], list[Path]]:
     """Split each decided slice into its kept leads and its outcomes; return the files of both."""
-    lost = lost.select("row", duplicate="reason", winner=pl.format("kept row {}", "kept"))
     kept_files: list[Path] = []
     outcome_files: list[Path] = []
     for file in files:
-        decided = (
-            pl.read_parquet(file, glob=False)
-            .join(lost, on="row", how="left", maintain_order="left")
-            .with_columns(reason=pl.coalesce("reason", "duplicate"), detail=pl.coalesce("detail", "winner"))
-        )
+        decided = pl.read_ipc(file)
+        here = lost.join(decided.select("row"), on="row", how="semi")
+        decided = decided.join(
+            here.select("row", pl.col("reason").cast(pl.String), detail=pl.format("kept row {}", "kept")),
+            on="row",
+            how="left",
+            maintain_order="left",
+        ).with_columns(pl.coalesce("reason", "reason_right"), pl.coalesce("detail", "detail_right"))
         kept = decided.filter(pl.col("reason").is_null()).select(*KEPT_COLUMNS)
         outcomes = decided.filter(pl.col("reason").is_not_null()).select(
             "row_key",
-            pl.col("reason").replace_strict(_STATES, return_dtype=pl.String).alias("state"),
             "reason",
             "detail",
-            pl.lit(None, pl.Int64).alias("batch"),
+            state=pl.col("reason").replace_strict(_STATES, return_dtype=pl.String),
+            batch=pl.lit(None, pl.Int64),
         )
+        outcomes = outcomes.select(*OUTCOME_COLUMNS)
         for frame, name, written in ((kept, "kept", kept_files), (outcomes, "outcomes", outcome_files)):
-            if frame.height:
-                written.append(out / f"{name}-{file.name}")
+            if frame.height or not written:  # readers expect at least one file of each
+                written.append(out / f"{name}-{file.stem}.parquet")
                 frame.write_parquet(written[-1])
-    for schema, name, written in (
-        (KEPT_COLUMNS, "kept", kept_files),
-        (OUTCOME_COLUMNS, "outcomes", outcome_files),
-    ):
-        if not written:  # readers expect at least one file of each
-            written.append(out / f"{name}-00000.parquet")
-            pl.DataFrame(schema=schema).write_parquet(written[-1])
     return kept_files, outcome_files
 
 
-def _check_row_keys(keys: pl.Series) -> None:
+def _check_row_keys(files: Sequence[Path]) -> None:
     """Raise CleanError if a row key occurs twice: such rows could not be told apart afterwards."""
-    ordered = keys.sort()
-    if repeated := ordered.eq(ordered.shift()).sum():
+    keys = pl.concat([pl.read_ipc(file, columns=["row_key"])["row_key"].hash() for file in files])
+    keys = keys.sort()
+    if repeated := (keys[1:] == keys[:-1]).sum():
         raise CleanError(
             f"{repeated} rows repeat the row_key of another row: the snapshot is not sound, so pull it again"
         )
 
 
-def _count(
-    row_keys: pl.Series, kept_files: list[Path], outcome_files: list[Path]
-) -> tuple[int, dict[str, dict[str, int]]]:
-    """Count what stands in the files, and raise CleanError unless it is exactly the rows read.
-
-    Equal numbers would not show one row lost and another written twice, so the row keys are compared too, by
-    the XOR of their hashes.
-    """
-    mark = pl.col("row_key").hash().bitwise_xor().fill_null(0)
-    kept = (
-        pl.scan_parquet(kept_files, glob=False)
-        .select(pl.len(), mark.alias("mark"))
-        .collect(engine="streaming")
-    )
-    left = pl.scan_parquet(outcome_files, glob=False)
-    counts = left.group_by("state", "reason").len("rows").sort("state", "reason").collect(engine="streaming")
-    outcomes: dict[str, dict[str, int]] = {}
-    for state, reason, rows in counts.iter_rows():
-        outcomes.setdefault(state, {})[reason] = rows
-    rows_out = kept["len"].item() + counts["rows"].sum()
-    mark_in = row_keys.to_frame("row_key").select(pl.col("row_key").bitwise_xor().fill_null(0)).item()
-    mark_out = kept["mark"].item() ^ left.select(mark).collect(engine="streaming").item()
-    if (len(row_keys), mark_in) != (rows_out, mark_out):
-        raise CleanError(
-            f"{len(row_keys)} rows were read, but {rows_out} were written, "
-            "or not the same ones: load nothing of this run"
-        )
-    return kept["len"].item(), outcomes
+def _count(files: Sequence[Path], *by: str) -> tuple[Counter[tuple[Any, ...]], int]:
+    """Count the rows that stand in written files by some columns, and mark their row keys."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    mark = 0
+    for file in files:
+        frame = pl.read_parquet(file, columns=["row_key", *by], glob=False)
+        counts.update({tuple(values): rows for *values, rows in frame.group_by(by).len().iter_rows()})
+        mark ^= frame.select(_MARK).item()
+    return counts, mark

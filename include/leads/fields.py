@@ -35,6 +35,8 @@ _STRING: Final = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?', re.DOTALL)
 _DIRTY_TEXT: Final = rf"[\p{{Cc}}\x{{2028}}\x{{2029}}]|^\s|\s$|^[{re.escape(_SIGNS)}]"
 _DIRTY_JSON: Final = rf'[\p{{Cc}}\x{{2028}}\x{{2029}}]|\\[nrtbfu]|"\s|\s"\s*[,}}\]]|"[{re.escape(_SIGNS)}]'
 
+_DIRTY: Final = {"customer_key": _DIRTY_TEXT, "timezone": _DIRTY_TEXT, "data": _DIRTY_JSON}
+
 
 def clean_text(text: str, formulas: Formulas = "drop") -> tuple[str, tuple[str, ...]]:
     """Return the text cleaned, and which of RULES changed it. Cleaning it again changes nothing more."""
@@ -78,16 +80,16 @@ def clean_fields(leads: pl.DataFrame, formulas: Formulas = "drop") -> tuple[pl.D
     rule.
     """
     changes: Counter[str] = Counter()
-    for column, dirty in (("customer_key", _DIRTY_TEXT), ("timezone", _DIRTY_TEXT), ("data", _DIRTY_JSON)):
-        suspects = leads.select(column).with_row_index("row").filter(pl.col(column).str.contains(dirty))
-        if suspects.is_empty():
-            continue
+    suspects = leads.select(pl.col(column).str.contains(dirty) for column, dirty in _DIRTY.items())
+    for column in suspects.columns:
+        rows = suspects[column].arg_true()
         cleaned = []
-        for text in suspects[column]:
+        for text in leads[column].gather(rows):
             after, changed = clean_json(text, formulas) if column == "data" else clean_text(text, "keep")
             cleaned.append(after)
             changes.update(changed)
-        leads = leads.with_columns(leads[column].scatter(suspects["row"], cleaned))
+        if cleaned:
+            leads = leads.with_columns(leads[column].scatter(rows, cleaned))
     return leads, changes
 
 

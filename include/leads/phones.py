@@ -90,33 +90,39 @@ def national(number: pl.Expr) -> pl.Expr:
 
 
 def _read(column: pl.Series, region: str) -> tuple[pl.Series, pl.Series]:
+    if column.null_count() == len(column):  # often so for phone2 and phone3
+        return pl.repeat(None, len(column), dtype=pl.Int64, eager=True), pl.repeat(
+            "phone_empty", len(column), eager=True
+        )
     prefix = r"(?:\+?1)?" if region in COUNTRY_CODE_TO_REGION_CODE[1] else r"\+1"
     frame = pl.DataFrame({"raw": column.fill_null("")}).with_columns(
         ten=pl.col("raw").str.replace_all(_SEPARATORS, "").str.extract(f"^{prefix}([2-9][0-9]{{9}})$", 1)
     )
     odd = frame.filter(pl.col("ten").is_null())["raw"].unique()
     read = [_read_one(raw, region) for raw in odd]
+    odd_number = pl.Series([number for number, _ in read], dtype=pl.Int64)
+    odd_reason = pl.Series([reason for _, reason in read], dtype=pl.String)
+    is_odd = pl.col("ten").is_null()
     in_service = pl.col("ten").str.contains(_nanp_pattern())
     frame = frame.select(
-        number=pl.when(pl.col("ten").is_null())
-        .then(_look_up(odd, pl.Series([number for number, _ in read], dtype=pl.Int64)))
+        number=pl.when(is_odd)
+        .then(pl.col("raw").replace_strict(odd, odd_number, default=None))
         .when(in_service)
         .then(pl.col("ten").cast(pl.Int64) + _NANP),
-        reason=pl.when(pl.col("ten").is_null())
-        .then(_look_up(odd, pl.Series([reason for _, reason in read], dtype=pl.String)))
+        reason=pl.when(is_odd)
+        .then(pl.col("raw").replace_strict(odd, odd_reason, default=None))
         .when(~in_service)
         .then(pl.lit("phone_not_in_service_range")),
     )
     return frame["number"], frame["reason"]
 
 
-def _look_up(raw: pl.Series, values: pl.Series) -> pl.Expr:
-    return pl.col("raw").replace_strict(raw, values, default=None, return_dtype=values.dtype)
-
-
 @cache
 def _nanp_pattern() -> str:
-    """Return the pattern of all ten-digit numbers in service under +1, from the installed metadata."""
+    """Return the pattern of all numbers in service under +1, from the installed metadata.
+
+    `phonenumbers` tries 25 regions and up to ten kinds of number for each; one pattern of all is the same answer.
+    """
     patterns = set()
     for region in COUNTRY_CODE_TO_REGION_CODE[1]:
         metadata = PhoneMetadata.metadata_for_region(region)
@@ -134,8 +140,13 @@ def _read_one(raw: str, region: str) -> tuple[int | None, str | None]:
         parsed = phonenumbers.parse(raw, region)
     except NumberParseException as error:
         return None, _words(raw) or _PARSE_REASONS.get(error.error_type) or _by_digits(raw)
-    if phonenumbers.is_valid_number(parsed):
-        return int(f"{parsed.country_code}{phonenumbers.national_significant_number(parsed)}"), None
+    digits = phonenumbers.national_significant_number(parsed)
+    if (
+        re.fullmatch(_nanp_pattern(), digits)
+        if parsed.country_code == 1
+        else phonenumbers.is_valid_number(parsed)
+    ):
+        return int(f"{parsed.country_code}{digits}"), None
     length = phonenumbers.is_possible_number_with_reason(parsed)
     reason = None if parsed.extension else _words(raw)
     return None, reason or _LENGTH_REASONS.get(length, "phone_impossible")

@@ -1,0 +1,35 @@
+"""The names of a lead's columns, for whoever checks a flow file: their types are in `include.leads.schema`.
+
+Apart from that module because flow files are read while Airflow parses DAGs, and polars is too heavy for that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LEAD_FIELDS: Final = (
+    "row_key",
+    "lead_id",
+    "customer_key",
+    "list_id",
+    "campaign_id",
+    "timezone",
+    "phone1",
+    "phone2",
+    "phone3",
+    "status_code",
+    "agent_id",
+    "completed",
+    "uploaded",
+    "uploaded_at",
+    "last_attempt",
+    "next_attempt",
+    "data",
+)
+
+
+def source_problem(source: str) -> str | None:
+    """Why a column of a payload cannot come from `source`, None when it can."""
+    if source == "phone" or source in LEAD_FIELDS or source.removeprefix("data.") not in ("", source):
+        return None
+    return f"{source!r} is no source; write phone, data.<field>, or one of {', '.join(LEAD_FIELDS)}"
