@@ -25,6 +25,7 @@ from pydantic import (
 
 from include import settings
 from include.guards import GuardLimits
+from include.leads.columns import source_problem
 from include.leads.rules import CleanRules
 from include.vendors import purecallerid
 
@@ -111,6 +112,25 @@ class PlatformSource(FlowFile):
         return now.astimezone(ZoneInfo(self.zone)).date() - timedelta(days=1)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What a flow wants sent, and how its vendor takes it; what a plan is made by.
+
+    :param columns: target column and source of each, in order; sources are `phone`, a lead column or `data.<field>`.
+    :param phone: column of the kept leads that holds numbers in the form the vendor takes; a lead without one is
+        rejected as `not_ten_digits`.
+    :param replaces: whether the load empties the list first.
+    :param updates: whether a lead that is sent again updates its old self instead of standing there twice.
+    :param options: everything else that changes what the vendor does; part of the plan's hash.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    phone: Literal["national", "phone"]
+    replaces: bool
+    updates: bool
+    options: dict[str, Any]
+
+
 class Column(BaseModel):
     """One column of what is sent: where its values come from."""
 
@@ -121,6 +141,13 @@ class Column(BaseModel):
         alias="from",
         description="`phone` (the cleaned number), a lead column such as customer_key, or data.<field>.",
     )
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, value: str) -> str:
+        if problem := source_problem(value):
+            raise ValueError(problem)
+        return value
 
 
 class Delivery(FlowFile):
@@ -136,8 +163,28 @@ class Delivery(FlowFile):
     columns: tuple[Column, ...] = Field(min_length=1, description="Columns to send, in order.")
 
     @property
+    def vendor(self) -> str:
+        """Name of the vendor that is called."""
+        raise NotImplementedError
+
+    @property
     def target(self) -> str:
         """The ledger's name for the list this flow writes to."""
+        raise NotImplementedError
+
+    @property
+    def list_name(self) -> str:
+        """The list or campaign by the name people know."""
+        raise NotImplementedError
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is sent and how."""
+        raise NotImplementedError
+
+    @property
+    def safe_to_resend(self) -> bool:
+        """Whether a load whose outcome is unknown may be sent again (docs/decisions.md, the table of vendor calls)."""
         raise NotImplementedError
 
 
@@ -182,13 +229,34 @@ class PureCallerIdFlow(Delivery):
         return self
 
     @property
+    def vendor(self) -> str:
+        """Name of the vendor that is called."""
+        return purecallerid.VENDOR
+
+    @property
     def target(self) -> str:
         """The ledger's name for the dialer list."""
-        return f"purecallerid:{self.campaign}:{self.list}"
+        return f"{self.vendor}:{self.campaign}:{self.list}"
+
+    @property
+    def list_name(self) -> str:
+        """The list in the dialer."""
+        return self.list
+
+    @property
+    def recipe(self) -> Recipe:
+        """Ten-digit numbers; a replace empties the list, an append updates only with Five9's Unique ID."""
+        return Recipe(
+            columns=tuple((column.to, column.source) for column in self.columns),
+            phone="national",
+            replaces=self.mode == "REPLACE",
+            updates=self.dialer == "five9" and self.unique_column is not None,
+            options={"dialer": self.dialer, "campaign": self.campaign, "dedupe": self.dedupe},
+        )
 
     @property
     def safe_to_resend(self) -> bool:
-        """Whether a load whose outcome is unknown may be sent again (design.md, the table of vendor calls)."""
+        """Whether a load whose outcome is unknown may be sent again."""
         return purecallerid.safe_to_resend(
             self.dialer, self.mode, unique_mapped=self.unique_column is not None
         )

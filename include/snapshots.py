@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from include import staging
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS
 from include.staging import PART_ROWS, Manifest, RunFolder
 from include.vendors import platform
@@ -266,3 +267,13 @@ class _PartWriter:
 def snapshot_place(source: str, night: str | None) -> str:
     """Where the snapshots of one source and night lie; a full pull has no night."""
     return f"snapshots/{source}/{night or 'full'}"
+
+
+def newest_snapshot(source: str, night: str | None) -> RunFolder | None:
+    """The newest complete snapshot of a night, or of the newest night that has one; None when there is none."""
+    nights = [night] if night else sorted(staging.places(f"snapshots/{source}"), reverse=True)
+    for name in nights:
+        found = staging.folders(snapshot_place(source, name))
+        if found:
+            return max(found, key=lambda folder: folder.manifest().created_at)
+    return None

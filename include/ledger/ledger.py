@@ -115,6 +115,11 @@ class Ledger:
             where = [] if flow is None else [loads_table.c.flow == flow]
             return loads.newest(connection, limit, *where)
 
+    def unresolved(self, target: str) -> list[Load]:
+        """Loads to this list whose rows may be on it without anybody knowing: sent, but not settled for sure."""
+        with self._store.read() as connection:
+            return loads.unresolved(connection, target)
+
     def finish_load(
         self,
         load_id: str,

@@ -12,7 +12,7 @@ from include.ledger.errors import CountsError, UnknownLoadError
 from include.ledger.reconcile import Counts
 from include.ledger.records import Load, LoadState
 from include.ledger.store import insert_new
-from include.ledger.tables import loads
+from include.ledger.tables import batches, loads
 
 
 def open_(connection: Connection, *, dag_id: str, run_id: str, plan_hash: str, **values: object) -> Load:
@@ -43,6 +43,17 @@ def find(connection: Connection, load_id: str) -> Load:
 def newest(connection: Connection, limit: int, *where: ColumnElement[bool]) -> list[Load]:
     """The loads opened last, newest first."""
     query = select(loads).where(*where).order_by(loads.c.number.desc()).limit(limit)
+    return [_load(row) for row in connection.execute(query)]
+
+
+def unresolved(connection: Connection, target: str) -> list[Load]:
+    """Loads to a list with a batch that may have arrived and is not settled for sure, oldest first."""
+    open_batch = (
+        select(batches.c.id)
+        .where(batches.c.load_id == loads.c.id)
+        .where(batches.c.state.in_(["intended", "accepted", "uncertain"]))
+    )
+    query = select(loads).where(loads.c.target == target, open_batch.exists()).order_by(loads.c.number)
     return [_load(row) for row in connection.execute(query)]
 
 

@@ -7,7 +7,7 @@ the POST and every webhook are the same "list" object and have one reader, `read
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -300,6 +300,31 @@ def is_ours(
     if vendor_ref is not None:
         return load.id == vendor_ref
     return (load.campaign, load.dialer_list, load.name) == (campaign, dialer_list, file_name)
+
+
+def find_outcome(
+    bodies: Iterable[Mapping[str, Any]],
+    *,
+    vendor_ref: str | None,
+    campaign: str,
+    dialer_list: str,
+    file_name: str,
+) -> ListLoad | None:
+    """The end of our load among everything that was called back for it, None while it runs.
+
+    Bodies that are none of ours, or cannot be read, decide nothing; a terminal status is never undone by a later or
+    late one that is not. Of several ends (a body repeated with other counts) the first that arrived stands.
+    """
+    for body in bodies:
+        try:
+            load = read_list(body)
+        except UnexpectedAnswerError:
+            continue
+        if load.terminal and is_ours(
+            load, vendor_ref=vendor_ref, campaign=campaign, dialer_list=dialer_list, file_name=file_name
+        ):
+            return load
+    return None
 
 
 def _unexpected(what: str) -> UnexpectedAnswerError:

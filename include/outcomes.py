@@ -1,0 +1,109 @@
+"""Where every row of a run ended: one outcome frame beside the run, put together from what each step wrote down.
+
+So "why was this lead not loaded?" is a query, not a search in logs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from include.leads.schema import OUTCOME_COLUMNS
+from include.ledger import Batch
+from include.plan import SENT
+from include.staging import RunFolder
+
+
+@dataclass
+class Written:
+    """What was written: rows by state, and of these the ones that we decided ourselves (not the vendor)."""
+
+    by_state: Counter[str] = field(default_factory=Counter)
+    decided: Counter[str] = field(default_factory=Counter)
+
+
+def write_outcomes(
+    out: Path,
+    *,
+    snapshot: RunFolder | None,
+    clean: RunFolder | None,
+    plan: RunFolder | None,
+    batches: Sequence[Batch],
+    held_reason: str,
+) -> Written:
+    """Write the outcome of every row of a run into `out`.
+
+    Steps that a broken run never reached are None: then the rows they would have decided on are held as `not_sent`.
+    Rows that were planned to be sent follow their batch; without a batch they are held for `held_reason`.
+    Where a vendor gives counts but no names, the rows of a batch that ended in parts are `uncertain` one by one
+    (`vendor_counts_only`), while the run's counts, taken from the vendor's own, still say how many were delivered.
+    """
+    written = Written()
+
+    def write(frame: pl.DataFrame, name: str, *, ours: bool) -> None:
+        frame.cast(OUTCOME_COLUMNS).write_parquet(out / name)  # type: ignore[arg-type]
+        for state, count in frame["state"].value_counts().iter_rows():
+            written.by_state[state] += count
+            if ours:
+                written.decided[state] += count
+
+    def copy(folder: RunFolder, prefix: str) -> None:
+        with folder.reading("outcomes-*.parquet") as files:
+            for file in files:
+                shutil.copyfile(file, out / f"{prefix}-{file.name}")
+                counts = pl.read_parquet(file, columns=["state"])["state"].value_counts()
+                for state, count in counts.iter_rows():
+                    written.by_state[state] += count
+                    written.decided[state] += count
+
+    if clean is None:
+        if snapshot is not None:
+            with snapshot.reading("part-*.parquet") as files:
+                for file in files:
+                    keys = pl.read_parquet(file, columns=["row_key"])
+                    write(_outcome(keys, "held", "not_sent", None), f"snapshot-{file.name}", ours=True)
+        return written
+    copy(clean, "clean")
+    if plan is None:
+        with clean.reading("kept-*.parquet") as files:
+            for file in files:
+                keys = pl.read_parquet(file, columns=["row_key"])
+                write(_outcome(keys, "held", "not_sent", None), f"clean-{file.name}", ours=True)
+        return written
+    copy(plan, "plan")
+    with plan.reading(SENT) as files:
+        sent = pl.read_parquet(files[0])
+    position = 0
+    for batch in batches:
+        state, reason = _ending(batch)
+        keys = sent.slice(position, batch.rows)
+        position += batch.rows
+        write(_outcome(keys, state, reason, batch.seq), f"batch-{batch.seq:05d}.parquet", ours=False)
+    write(_outcome(sent.slice(position), "held", held_reason, None), "held.parquet", ours=True)
+    return written
+
+
+def _ending(batch: Batch) -> tuple[str, str]:
+    """State and reason of the single rows of a batch."""
+    if not batch.settled or batch.uncertain == batch.rows:
+        return "uncertain", "no_outcome"
+    if batch.delivered == batch.rows:
+        return "delivered", "delivered"
+    if batch.rejected == batch.rows:
+        return "rejected", "vendor_rejected"
+    return "uncertain", "vendor_counts_only"
+
+
+def _outcome(keys: pl.DataFrame, state: str, reason: str, batch: int | None) -> pl.DataFrame:
+    return keys.select(
+        "row_key",
+        pl.lit(state).alias("state"),
+        pl.lit(reason).alias("reason"),
+        pl.lit(None, pl.String).alias("detail"),
+        pl.lit(batch, pl.Int64).alias("batch"),
+    )

@@ -1,0 +1,294 @@
+"""The plan of a load: what a list would hold afterwards, what changes, and the very bytes that would be sent.
+
+A plan is made from the leads the clean step kept. It renders the payload (one CSV with the flow's columns), sets
+it against what was applied last, and asks the guards. Its hash ties the load to it: the load sends this payload or
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import polars as pl
+
+from include import guards
+from include.flow_files import Recipe
+from include.leads.schema import OUTCOME_COLUMNS
+
+PAYLOAD: Final = "payload.csv"
+KEYS: Final = "keys.parquet"
+SENT: Final = "sent.parquet"
+PLAN: Final = "plan.json"
+SAMPLES: Final = 5
+
+Decision = Literal["apply", "plan_only", "refused", "unchanged"]
+
+HELD_REASON: Final[dict[Decision, str]] = {
+    "plan_only": "plan_only",
+    "refused": "guard_stopped",
+    "unchanged": "already_delivered",
+    "apply": "not_sent",
+}
+"""Why rows that were fit to send are held, by what the plan decided."""
+
+
+class PlanError(Exception):
+    """A plan cannot be made or is not the one it claims to be; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What stands on the list as far as we know: rows and keys applied last, and of which source.
+
+    :param keys: `keys.parquet` of the load applied last; for an append only when that was of the same night, which is
+        when rows could be sent twice.
+    """
+
+    rows: int | None = None
+    keys: Path | None = None
+    source_time: datetime | None = None
+
+
+def make_plan(
+    kept: Sequence[Path],
+    recipe: Recipe,
+    before: Before,
+    out: Path,
+    *,
+    subject: dict[str, Any],
+    cleaned: dict[str, Any],
+    source_time: datetime,
+    action: Literal["apply", "plan"],
+    limits: guards.GuardLimits,
+    extra_refusals: Sequence[guards.Refusal] = (),
+    now: datetime,
+) -> dict[str, Any]:
+    """Make the plan, write it and its payload into `out`, return it as plain JSON.
+
+    :param kept: Parquet files of the clean step.
+    :param subject: what the plan is about (flow, dag_id, vendor, target, list, mode, night, snapshot), copied into it.
+    :param cleaned: facts of the clean step: rows_in, decided (state -> reason -> rows), suppression, changes.
+    :param extra_refusals: refusals that only the caller can know (the ledger's).
+
+    Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order),
+    `keys.parquet` (row_key and row_hash of everything on the list after the load) and `outcomes-*.parquet` (rows
+    rejected or held here). One part is in memory at a time, besides the keys.
+    """
+    previous = _previous(before)
+    sources = [source for _, source in recipe.columns]
+    header = [target for target, _ in recipe.columns]
+    counts = {"added": 0, "changed": 0, "unchanged": 0}
+    rejected = held = kept_rows = 0
+    keys: list[pl.DataFrame] = []
+    sent: list[pl.DataFrame] = []
+    samples: list[dict[str, str]] = []
+    with (out / PAYLOAD).open("wb") as payload:
+        pl.DataFrame(schema=dict.fromkeys(header, pl.String)).write_csv(payload)
+        for number, path in enumerate(kept):
+            frame = pl.read_parquet(path)
+            kept_rows += frame.height
+            usable = frame.filter(pl.col(recipe.phone).is_not_null())
+            unusable = frame.filter(pl.col(recipe.phone).is_null())
+            rejected += unusable.height
+            cells = usable.select(
+                "row_key",
+                *(_cell(source, recipe.phone).alias(target) for target, source in recipe.columns),
+            )
+            marked = cells.select("row_key", row_hash=_row_hash(cells, header)).join(
+                previous, on="row_key", how="left", maintain_order="left"
+            )
+            status = (
+                pl.when(pl.col("before").is_null())
+                .then(pl.lit("added"))
+                .when(pl.col("before") == pl.col("row_hash"))
+                .then(pl.lit("unchanged"))
+                .otherwise(pl.lit("changed"))
+            )
+            statuses = marked.select(status.alias("status"))["status"]
+            for name, count in statuses.value_counts().iter_rows():
+                counts[name] += count
+            goes = _goes(statuses, recipe)
+            going = cells.filter(goes)
+            going.select(header).write_csv(payload, include_header=False)
+            staying = usable.filter(~goes)
+            held += staying.height
+            keys.append(marked.select("row_key", "row_hash"))
+            sent.append(going.select("row_key"))
+            if len(samples) < SAMPLES:
+                phones = usable.filter(goes)["phone"].head(SAMPLES - len(samples))
+                names = going["row_key"].head(SAMPLES - len(samples))
+                samples += [{"row_key": k, "phone": masked(p)} for k, p in zip(names, phones, strict=True)]
+            _outcomes(unusable, staying).write_parquet(out / f"outcomes-{number:05d}.parquet")
+    sent_keys = pl.concat([pl.DataFrame(schema={"row_key": pl.String}), *sent])
+    sent_keys.write_parquet(out / SENT)
+    seen = pl.concat([_no_keys(), *keys])
+    after_keys = _after(seen, previous, recipe)
+    after_keys.write_parquet(out / KEYS)
+    removed = previous.join(seen, on="row_key", how="anti").height if recipe.replaces else 0
+
+    to_send = sent_keys.height
+    nothing_new = before.keys is not None and (
+        counts["added"] == counts["changed"] == removed == 0 if recipe.replaces else to_send == 0
+    )
+    unchanged = nothing_new and kept_rows > 0 and before.source_time == source_time
+    refusals = [] if unchanged else [*extra_refusals]
+    if not unchanged:
+        refusals += guards.check(
+            limits,
+            rows_in=cleaned["rows_in"],
+            rows_valid=_valid_rows(cleaned, kept_rows - rejected),
+            rows_after=to_send,
+            rows_now=before.rows,
+            source_time=source_time,
+            now=now,
+            replaces=recipe.replaces,
+            suppression=[
+                guards.SuppressionAge(entry["name"], entry["age_days"], entry["max_age_days"])
+                for entry in cleaned["suppression"]
+            ],
+        )
+    decision: Decision = (
+        "unchanged" if unchanged else "refused" if refusals else "plan_only" if action == "plan" else "apply"
+    )
+    decided = {state: dict(reasons) for state, reasons in cleaned["decided"].items()}
+    if rejected:
+        decided.setdefault("rejected", {})["not_ten_digits"] = rejected
+    plan: dict[str, Any] = {
+        **subject,
+        "action": action,
+        "decision": decision,
+        "source_time": source_time.isoformat(),
+        "rows_in": cleaned["rows_in"],
+        "decided": decided,
+        "kept": kept_rows - rejected,
+        "now": before.rows,
+        "after": to_send if recipe.replaces else (before.rows or 0) + counts["added"],
+        **counts,
+        "removed": removed,
+        "to_send": to_send,
+        "held": {"already_delivered": held} if held else {},
+        "samples": samples,
+        "refusals": [refusal.__dict__ for refusal in refusals],
+        "suppression": cleaned["suppression"],
+        "changes": cleaned["changes"],
+        "columns": [{"to": target, "from": source} for target, source in zip(header, sources, strict=True)],
+        "options": recipe.options,
+        "payload_sha256": _sha256(out / PAYLOAD),
+    }
+    plan["hash"] = plan_hash(plan)
+    (out / PLAN).write_text(json.dumps(plan, indent=1))
+    return plan
+
+
+def plan_hash(plan: dict[str, Any]) -> str:
+    """The hash of what a plan does: its decision, target, source, options and payload; not when or by whom."""
+    tied = (
+        "flow",
+        "vendor",
+        "target",
+        "mode",
+        "decision",
+        "night",
+        "source_time",
+        "columns",
+        "options",
+        "payload_sha256",
+        "to_send",
+    )
+    return hashlib.sha256(json.dumps([plan[name] for name in tied], sort_keys=True).encode()).hexdigest()
+
+
+def check_plan(plan: dict[str, Any], payload: Path, expected_hash: str) -> None:
+    """Refuse a plan that is not the one that was decided on, or whose payload differs. Raises PlanError."""
+    if plan["hash"] != expected_hash or plan_hash(plan) != expected_hash:
+        raise PlanError("This is not the plan that was decided on. Run the plan step again.")
+    if _sha256(payload) != plan["payload_sha256"]:
+        raise PlanError("The payload is not the one that was planned. Run the plan step again.")
+
+
+def masked(phone: str) -> str:
+    """A phone number with all but its last two digits hidden."""
+    return f"…{phone[-2:]}"
+
+
+def _cell(source: str, phone: str) -> pl.Expr:
+    if source == "phone":
+        return pl.col(phone)
+    if source.startswith("data."):
+        field = source.removeprefix("data.").replace("\\", "\\\\").replace('"', '\\"')
+        return pl.col("data").str.json_path_match(f'$["{field}"]')
+    return pl.col(source).cast(pl.String)
+
+
+def _row_hash(cells: pl.DataFrame, header: Sequence[str]) -> pl.Series:
+    """64 bits of BLAKE2 over a row's cells: the same row has the same hash in every release."""
+    joined = cells.select(
+        pl.concat_str([pl.col(name).fill_null("\x00") for name in header], separator="\x1f").alias("row")
+    )["row"]
+    return pl.Series(
+        "row_hash",
+        [
+            int.from_bytes(hashlib.blake2b(row.encode(), digest_size=8).digest(), "big", signed=True)
+            for row in joined
+        ],
+        pl.Int64,
+    )
+
+
+def _goes(statuses: pl.Series, recipe: Recipe) -> pl.Series:
+    """Which rows are sent: all of a replace; of an append the new ones, and changed ones where they update."""
+    if recipe.replaces:
+        return pl.repeat(True, len(statuses), dtype=pl.Boolean, eager=True)
+    return statuses.is_in(["added", "changed"] if recipe.updates else ["added"])
+
+
+def _outcomes(unusable: pl.DataFrame, staying: pl.DataFrame) -> pl.DataFrame:
+    def rows(frame: pl.DataFrame, state: str, reason: str) -> pl.DataFrame:
+        return frame.select(
+            "row_key",
+            pl.lit(state).alias("state"),
+            pl.lit(reason).alias("reason"),
+            pl.lit(None, pl.String).alias("detail"),
+            pl.lit(None, pl.Int64).alias("batch"),
+        ).cast(OUTCOME_COLUMNS)  # type: ignore[arg-type]
+
+    return pl.concat(
+        [rows(unusable, "rejected", "not_ten_digits"), rows(staying, "held", "already_delivered")]
+    )
+
+
+def _no_keys() -> pl.DataFrame:
+    return pl.DataFrame(schema={"row_key": pl.String, "row_hash": pl.Int64})
+
+
+def _previous(before: Before) -> pl.DataFrame:
+    """Keys applied last, as `row_key` and `before`."""
+    frame = pl.read_parquet(before.keys) if before.keys is not None else _no_keys()
+    return frame.rename({"row_hash": "before"})
+
+
+def _after(seen: pl.DataFrame, previous: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """Keys on the list after the load; an append of the same night adds to those of its earlier runs."""
+    if recipe.replaces:
+        return seen
+    old = previous.rename({"before": "row_hash"}).join(seen, on="row_key", how="anti")
+    return pl.concat([old, seen])
+
+
+def _valid_rows(cleaned: dict[str, Any], usable: int) -> int:
+    """Leads fit to call: usable ones, and those that only a suppression list or a duplicate took out."""
+    rejected = cleaned["decided"].get("rejected", {})
+    repeats: int = rejected.get("duplicate_key", 0) + rejected.get("duplicate_phone", 0)
+    suppressed: int = sum(cleaned["decided"].get("suppressed", {}).values())
+    return usable + repeats + suppressed
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,222 @@
+"""Platform API: pull the leads of one night into a snapshot, and prove that it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.flow_files import PlatformSource
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.snapshots import Shard
+    from include.staging import RunFolder
+
+STALE_WALK = timedelta(hours=6)
+"""A walk that stopped longer ago than this starts over: the vendor may have dropped its cursors."""
+
+
+class PullLeadsOperator(BaseOperator):
+    """
+    Pull leads from the Platform API, page by page, into one snapshot.
+
+    The night's window is cut into shards that are pulled side by side. Every page is a checkpoint: a try after a crash
+    goes on behind the last page of each shard. The snapshot appears whole or not at all.
+
+    Returns `{"snapshot", "night", "rows"}`.
+
+    :param source: the source's flow file.
+    :param night: ISO date of the night; None takes the run's partition, else the last night that is over. (templated)
+    """
+
+    template_fields: Sequence[str] = ("night",)
+
+    def __init__(self, *, source: PlatformSource, night: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.night = night
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.snapshots import assemble, snapshot_place
+        from include.staging import RunFolder, slug
+
+        now = datetime.now(UTC)
+        night = self._night(context, now)
+        window = self.source.window(night) if self.source.mode == "night" else None
+        if window is not None and window[0] > now:
+            raise AirflowFailException(
+                f"The night {night} has not begun in {self.source.zone}; choose an earlier one."
+            )
+        place = snapshot_place(self.source.name, night.isoformat() if window else None)
+        pages = RunFolder(f"pulls/{self.source.name}/{slug(context['dag_run'].run_id)}")
+        started = self._started(pages, now)
+        shards = self._shards(pages, window)
+        self._walk(shards)
+        source_time = min(window[1], started) if window else started
+        snapshot = RunFolder(f"{place}/{now:%Y%m%dT%H%M%SZ}-{slug(context['dag_run'].run_id)}")
+        pulled = assemble(
+            pages,
+            [shard for shard, _ in shards],
+            snapshot,
+            source_time=source_time.astimezone(UTC),
+            night=night.isoformat() if window else None,
+            facts={
+                "source": self.source.name,
+                "mode": self.source.mode,
+                "run_id": context["dag_run"].run_id,
+                "run_type": str(context["dag_run"].run_type.value),
+            },
+        )
+        pages.remove()
+        self.log.info(
+            "%d leads from %d pages: %d kept, %d unreadable, %d repeated; %d belong to other nights.",
+            pulled.seen,
+            pulled.pages,
+            pulled.kept,
+            pulled.bad,
+            pulled.repeated,
+            pulled.outside,
+        )
+        return {"snapshot": snapshot.path, "night": night.isoformat(), "rows": pulled.kept}
+
+    def _night(self, context: Context, now: datetime) -> date:
+        text = self.night or context["dag_run"].partition_key
+        try:
+            return date.fromisoformat(text) if text else self.source.last_night(now)
+        except ValueError:
+            raise AirflowFailException(f"{text!r} is no night; write a date such as 2026-11-20.") from None
+
+    def _started(self, pages: RunFolder, now: datetime) -> datetime:
+        """When this pull began, over its tries; forgets a walk that is too old to go on."""
+        raw = pages.get("started.txt")
+        if raw is not None:
+            started = datetime.fromisoformat(raw.decode())
+            if now - started < STALE_WALK:
+                return started
+            pages.remove()
+        pages.put("started.txt", now.isoformat().encode())
+        return now
+
+    def _shards(self, pages: RunFolder, window: tuple[datetime, datetime] | None) -> list[tuple[Shard, Any]]:
+        """The shards of the pull, each with its query. Pages of other filters are thrown away."""
+        from include.snapshots import Shard
+        from include.vendors import platform
+
+        filters = self.source.filters.model_dump()
+        windows = platform.window_shards(*window, self.source.shards) if window else [None]
+        shards = []
+        for number, part in enumerate(windows):
+            since, until = part or (None, None)
+            query = platform.LeadQuery(**filters, uploadedTimestampFrom=since, uploadedTimestampTo=until)
+            shards.append((Shard(pages, number, query, part), query))
+        question = "\n".join(platform.query_text(query) for _, query in shards).encode()
+        if (pages.get("question.txt") or question) != question:
+            self.log.warning("The filters have changed since the earlier try; the pull starts over.")
+            for shard, _ in shards:
+                shard.forget()
+        pages.put("question.txt", question)
+        return shards
+
+    def _walk(self, shards: list[tuple[Shard, Any]]) -> None:
+        from include.vendors.platform import BadCursorError
+        from listkeeper.hooks.platform import PlatformHook
+
+        # Connections are looked up here, in the task's own thread, and only then used by the others.
+        hooks = [PlatformHook(self.source.connection) for _ in shards]
+        for hook in hooks:
+            hook.session()
+
+        def walk(shard: Shard, query: Any, hook: PlatformHook) -> int:
+            known = shard.progress().pages
+            try:
+                return shard.walk(lambda link: hook.lead_page(query, link))
+            except BadCursorError:
+                if not known:
+                    raise
+                self.log.warning(
+                    "The vendor has forgotten where an earlier try stopped; this shard starts over."
+                )
+                shard.forget()
+                return shard.walk(lambda link: hook.lead_page(query, link))
+            finally:
+                hook.close()
+
+        with ThreadPoolExecutor(len(shards), thread_name_prefix="shard") as pool:
+            walks = [
+                pool.submit(walk, shard, query, hook)
+                for (shard, query), hook in zip(shards, hooks, strict=True)
+            ]
+        # Each shard has kept its pages whatever became of the others; the first error ends this try.
+        for done in walks:
+            done.result()
+
+
+class ReconcilePullOperator(BaseOperator):
+    """
+    Read the snapshot back and check that every lead seen on a page ended somewhere; then tell who waits for it.
+
+    Emits the source's asset for the night. Pushes the XCom `summary`.
+
+    :param source: the source's flow file.
+    :param pulled: what PullLeadsOperator returned. (templated)
+    """
+
+    template_fields: Sequence[str] = ("pulled",)
+
+    def __init__(self, *, source: PlatformSource, pulled: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.pulled = pulled
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        import polars as pl
+
+        from include.staging import RunFolder
+
+        folder = RunFolder(self.pulled["snapshot"])
+        manifest = folder.manifest()
+        with folder.reading("*.parquet") as files:
+            rows = {
+                prefix: sum(
+                    pl.scan_parquet(file).select(pl.len()).collect().item()
+                    for file in files
+                    if file.name.startswith(prefix)
+                )
+                for prefix in ("part", "outcomes")
+            }
+        seen = manifest.facts["seen"]
+        good = rows["part"] == manifest.rows and rows["part"] + rows["outcomes"] == seen
+        summary = {
+            "flow": self.source.name,
+            "rows_in": seen,
+            "delivered": rows["part"],
+            "rejected": rows["outcomes"],
+            "suppressed": 0,
+            "held": 0,
+            "uncertain": 0,
+            "verdict": "pulled" if good else "failed",
+            "night": self.pulled["night"],
+            "report": folder.path,
+        }
+        context["ti"].xcom_push(key="summary", value=summary)
+        if not good:
+            raise AirflowFailException(
+                f"{seen} leads were seen on pages, but the snapshot holds {rows['part']} and its rejects "
+                f"{rows['outcomes']}. Clear the pull to make it again."
+            )
+        self._announce(context)
+        return summary
+
+    def _announce(self, context: Context) -> None:
+        """Name the night on the asset event, so that deliveries follow a run by hand as well."""
+        for outlet in self.outlets:
+            event = context["outlet_events"][outlet]
+            event.extra = {"snapshot": self.pulled["snapshot"], "night": self.pulled["night"]}
+            if context["dag_run"].partition_key is None:
+                event.add_partitions([self.pulled["night"]])
