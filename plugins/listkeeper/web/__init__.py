@@ -1,0 +1,1 @@
+"""Listkeeper in Airflow's API server: the callback receiver and the pages."""
