@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from listkeeper.flow import broken_flow_dag, deliver, delivery_dag
+from airflow.sdk import DAG, PartitionedAssetTimetable
+from listkeeper.flow import broken_flow_dag, deliver, delivery, source_asset
 from listkeeper.operators.purecallerid import LoadListOperator
 
 from include.flow_files import PureCallerIdFlow, load_flows
@@ -34,7 +35,8 @@ from include.flow_files import PureCallerIdFlow, load_flows
 flows, broken_files = load_flows(PureCallerIdFlow)
 
 for flow in flows:
-    with delivery_dag(flow, __doc__) as dag:
+    schedule = PartitionedAssetTimetable(assets=source_asset(flow.source))
+    with DAG(schedule=schedule, **delivery(flow, __doc__)) as dag:
         deliver(flow, partial(LoadListOperator, task_id="load", flow=flow, pool="purecallerid"))
     globals()[flow.dag_id] = dag
 

@@ -11,7 +11,6 @@ from airflow.sdk import (
     Asset,
     BaseOperator,
     Param,
-    PartitionedAssetTimetable,
     RetryPolicy,
     TriggerRule,
     chain,
@@ -76,20 +75,17 @@ def night_param() -> Param:
     )
 
 
-def delivery_dag(flow: Delivery, doc: str | None) -> DAG:
-    """The DAG of one delivery: follows its source night by night, or is started from the form."""
-    return DAG(
-        dag_id=flow.dag_id,
-        dag_display_name=flow.dag_id,
-        description=flow.title or f"{flow.list_name}, from {flow.source}",
-        doc_md=doc,
-        schedule=PartitionedAssetTimetable(assets=source_asset(flow.source)),
-        start_date=None,
-        catchup=False,
-        max_active_runs=1,
-        default_args=defaults(flow.owner),
-        tags=tags(flow, "delivery", flow.vendor),
-        params={
+def delivery(flow: Delivery, doc: str | None) -> dict[str, Any]:
+    """Arguments of a delivery's DAG, its form included."""
+    return {
+        "dag_id": flow.dag_id,
+        "description": flow.title or f"{flow.list_name}, from {flow.source}",
+        "doc_md": doc,
+        "catchup": False,
+        "max_active_runs": 1,
+        "default_args": defaults(flow.owner),
+        "tags": tags(flow, "delivery", flow.vendor),
+        "params": {
             "night": night_param(),
             "action": Param(
                 AS_RELEASED,
@@ -109,8 +105,8 @@ def delivery_dag(flow: Delivery, doc: str | None) -> DAG:
                 "Write no names or numbers of customers.",
             ),
         },
-        render_template_as_native_obj=True,
-    )
+        "render_template_as_native_obj": True,
+    }
 
 
 def deliver(flow: Delivery, load: Callable[..., BaseOperator]) -> None:
