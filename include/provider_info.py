@@ -1,0 +1,85 @@
+"""What Airflow is told about the connection types: their forms, and the hooks behind their Test buttons.
+
+Airflow finds it by the two text files in `listkeeper_provider-0.1.0.dist-info`, which must lie on PYTHONPATH. It is
+plain data; it stands here because Airflow reads it before the plugins folder can be imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT = ["string", "null"]
+
+_HTTP_FIELDS: dict[str, Any] = {
+    "verify": {
+        "label": "CA file",
+        "description": "Path of a CA file for a server with a certificate of its own. Empty: the usual authorities.",
+        "schema": {"type": _TEXT},
+    },
+    "timeout": {
+        "label": "Timeout (s)",
+        "description": "Seconds to wait for an answer. Empty: 10 to connect, 120 to answer.",
+        "schema": {"type": ["integer", "null"], "minimum": 1},
+    },
+}
+
+
+def _form(host: str, key: str, key_hint: str) -> dict[str, Any]:
+    return {
+        "hidden-fields": ["schema", "login", "port"],
+        "relabeling": {"host": "Base URL", "password": key},
+        "placeholders": {"host": host, "password": key_hint},
+    }
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's metadata, in the shape of Airflow's provider info schema."""
+    return {
+        "package-name": "listkeeper-provider",
+        "name": "Listkeeper",
+        "description": "Contact-centre vendors whose call lists Listkeeper keeps clean.",
+        "connection-types": [
+            {
+                "connection-type": "platform",
+                "hook-class-name": "listkeeper.hooks.platform.PlatformHook",
+                "hook-name": "Platform API (ipSCAPE)",
+                "ui-field-behaviour": _form(
+                    "https://<tenant>.ipscape.com.au", "API token", "the tenant's API token"
+                ),
+                "conn-fields": {
+                    "prefix": {
+                        "label": "Path prefix",
+                        "description": "What stands before /v3.0 in the tenant's paths.",
+                        "schema": {"type": _TEXT, "default": "/platform-api"},
+                    },
+                    "auth_header": {
+                        "label": "Token header",
+                        "description": "Header that carries the token. Empty: Authorization.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "auth_scheme": {
+                        "label": "Token scheme",
+                        "description": "Word before the token. Empty: Bearer.",
+                        "schema": {"type": _TEXT},
+                    },
+                    **_HTTP_FIELDS,
+                },
+            },
+            {
+                "connection-type": "purecallerid",
+                "hook-class-name": "listkeeper.hooks.purecallerid.PureCallerIdHook",
+                "hook-name": "PureCallerID",
+                "ui-field-behaviour": _form(
+                    "https://api.purecallerid.app", "API key", "the workspace's key, with its trailing ="
+                ),
+                "conn-fields": {
+                    "allow_http_webhook": {
+                        "label": "Webhook to plain http",
+                        "description": "Only for a sandbox on this machine: real webhooks need https.",
+                        "schema": {"type": ["boolean", "null"], "default": False},
+                    },
+                    **_HTTP_FIELDS,
+                },
+            },
+        ],
+    }
