@@ -62,7 +62,8 @@ def is_ours(dag_id: str) -> bool:
     """Whether the DAG was made from one of our flow files."""
     from include.flow_files import KINDS  # pydantic and YAML, which not every Airflow process needs
 
-    return dag_id.partition("__")[0] in KINDS
+    kind, _, name = dag_id.partition("__")
+    return bool(name) and kind in KINDS
 
 
 def outcome(summary: dict[str, Any], page: str) -> str:
@@ -70,8 +71,8 @@ def outcome(summary: dict[str, Any], page: str) -> str:
     from include.leads.schema import STATES
 
     counts = ", ".join(f"{summary[state]:,} {state}" for state in STATES if summary.get(state))
-    rows_in = summary.get("rows_in", 0)
-    return f"{summary.get('verdict') or 'ended'}: {counts or 'no row delivered'} of {rows_in:,} · [report]({page})"
+    rows = f"{counts or 'none delivered'}, of {summary.get('rows_in', 0):,} rows"
+    return f"{summary.get('verdict') or 'ended'} · {rows} · [report]({page})"
 
 
 def _summary(dag_id: str, run_id: str) -> dict[str, Any] | None:
@@ -95,20 +96,22 @@ def _write(dag_run: DagRun, line: str) -> None:
 
 def _upsert(connection: Connection, run: int, line: str) -> None:
     from airflow.models.dagrun import DagRunNote
-    from sqlalchemy import insert, select, update
+    from sqlalchemy import insert, update
 
-    note = DagRunNote.__table__.c
-    found = connection.execute(select(note.content).where(note.dag_run_id == run)).one_or_none()
-    others = (
-        [text for text in (found.content or "").splitlines() if not text.startswith(MARK)] if found else []
-    )
-    content = "\n\n".join([line, "\n".join(others).strip()]).strip()[:NOTE_LENGTH]
+    known = _known(connection, run)
+    others = "\n".join(text for text in (known or "").splitlines() if not text.startswith(MARK)).strip()
     now = datetime.now(UTC)
-    if found is None:
-        connection.execute(
-            insert(DagRunNote).values(dag_run_id=run, content=content, created_at=now, updated_at=now)
-        )
+    values = {"content": f"{line}\n\n{others}".strip()[:NOTE_LENGTH], "updated_at": now}
+    if known is None:
+        connection.execute(insert(DagRunNote).values(dag_run_id=run, created_at=now, **values))
     else:
-        connection.execute(
-            update(DagRunNote).where(note.dag_run_id == run).values(content=content, updated_at=now)
-        )
+        connection.execute(update(DagRunNote).where(DagRunNote.dag_run_id == run).values(**values))
+
+
+def _known(connection: Connection, run: int) -> str | None:
+    """The note as it is, None when there is none."""
+    from airflow.models.dagrun import DagRunNote
+    from sqlalchemy import select
+
+    row = connection.execute(select(DagRunNote.content).where(DagRunNote.dag_run_id == run)).one_or_none()
+    return None if row is None else row.content or ""
