@@ -40,8 +40,8 @@ def write_outcomes(
 
     Steps that a broken run never reached are None: then the rows they would have decided on are held as `not_sent`.
     Rows that were planned to be sent follow their batch; without a batch they are held for `held_reason`.
-    Where a vendor gives counts but no names, the rows of a batch that ended in parts are `uncertain` one by one
-    (`vendor_counts_only`), while the run's counts, taken from the vendor's own, still say how many were delivered.
+    Where a vendor refuses a few rows of a batch without naming them, all rows of the batch are written down as
+    delivered with the reason `vendor_counts_only`: the run's counts, taken from the vendor's own, are the exact ones.
     """
     written = Written()
 
@@ -90,13 +90,11 @@ def write_outcomes(
 
 def _ending(batch: Batch) -> tuple[str, str]:
     """State and reason of the single rows of a batch."""
-    if not batch.settled or batch.uncertain == batch.rows:
+    if not batch.settled or batch.uncertain:
         return "uncertain", "no_outcome"
-    if batch.delivered == batch.rows:
-        return "delivered", "delivered"
-    if batch.rejected == batch.rows:
+    if not batch.delivered:
         return "rejected", "vendor_rejected"
-    return "uncertain", "vendor_counts_only"
+    return "delivered", "delivered" if not batch.rejected else "vendor_counts_only"
 
 
 def _outcome(keys: pl.DataFrame, state: str, reason: str, batch: int | None) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import polars as pl
 
+_AT_ONCE: Final = 8  # files read together: fewer take longer, more take more memory
 _PASSES: Final = (
     ("key", "customer_key", "duplicate_key"),
     ("phone", "number", "duplicate_phone"),
@@ -29,7 +30,7 @@ def find_duplicates(
 ) -> pl.DataFrame:
     """Return the rows that go, as columns of LOST.
 
-    The Parquet `files` have row (UInt32, place in the night), row_key, customer_key, number (Int64), uploaded_at
+    The Arrow `files` have row (UInt32, place in the night), row_key, customer_key, number (Int64), uploaded_at
     and reason; rows with a reason, and empty keys, do not compete. `newest` keeps the largest uploaded_at, then
     the largest row_key as text; `first` keeps the smallest row. Keys come first: a lead that goes by its key does
     not compete for its number.
@@ -46,21 +47,23 @@ def find_duplicates(
 
 def _sharing(files: Sequence[Path], column: str, lost: pl.DataFrame) -> pl.DataFrame:
     """Return row, row_key, uploaded_at and `same` of the rows whose value in `column` repeats."""
-    values = pl.concat([_competing(file, [column], lost)["value"] for file in files]).sort()
+    leads = [_competing(files[at : at + _AT_ONCE], column, lost) for at in range(0, len(files), _AT_ONCE)]
+    values = pl.concat([part.select("value").drop_nulls().collect() for part in leads])["value"].sort()
     repeated = values[1:].filter(values[1:] == values[:-1]).unique().to_frame()
     del values
-    names = ["row_key", "uploaded_at", column]
-    parts = [_competing(file, names, lost).join(repeated, on="value", how="semi") for file in files]
-    return pl.concat(parts).select("row", "row_key", "uploaded_at", same=column)
+    sharing = [part.join(repeated.lazy(), on="value", how="semi").collect() for part in leads]
+    return pl.concat(sharing).select("row", "row_key", "uploaded_at", same=column)
 
 
-def _competing(file: Path, columns: list[str], lost: pl.DataFrame) -> pl.DataFrame:
-    """Read row and columns of the rows that are still in, with the last column's `value` as a number."""
-    value = pl.col(columns[-1])
-    if columns[-1] == "customer_key":
+def _competing(files: Sequence[Path], column: str, lost: pl.DataFrame) -> pl.LazyFrame:
+    """Read the rows of some files that are still in, with the column's `value` as a number."""
+    value = pl.col(column)
+    if column == "customer_key":
         value = pl.when(value != "").then(value.hash())
-    leads = pl.scan_ipc(file).filter(pl.col("reason").is_null()).select("row", *columns, value=value)
-    return leads.drop_nulls("value").join(lost.lazy(), on="row", how="anti").collect()
+    leads = (
+        pl.scan_ipc(list(files)).filter(pl.col("reason").is_null()).join(lost.lazy(), on="row", how="anti")
+    )
+    return leads.select("row", "row_key", "uploaded_at", column, value=value)
 
 
 def _losers(group: pl.DataFrame, keep: Literal["newest", "first"]) -> pl.DataFrame:

@@ -29,6 +29,25 @@ class Reason:
 _ALL: Final = (
     # Delivered
     Reason("delivered", "delivered", "The vendor took the lead.", "Nothing to do."),
+    Reason(
+        "vendor_counts_only",
+        "delivered",
+        "The vendor took the batch, but refused a few of its rows without naming them; this row may be one of those.",
+        "Nothing to do. The report has the vendor's counts; its console shows which rows are missing.",
+    ),
+    # Rejected: by the source
+    Reason(
+        "source_unreadable",
+        "rejected",
+        "The source's record of the lead cannot be read; the detail names the field and the rule.",
+        "Correct the record in the source system; the next pull takes it.",
+    ),
+    Reason(
+        "source_repeated",
+        "rejected",
+        "The source listed the lead twice while it was pulled; it is kept once, as it was seen last.",
+        "Nothing to do.",
+    ),
     # Rejected: the phone. The code is that of the first phone field that is not empty.
     Reason(
         "phone_empty",
@@ -190,12 +209,6 @@ _ALL: Final = (
         "uncertain",
         "The lead was sent, but the vendor never said what became of it.",
         "Look at the list in the vendor's own console, then resolve the load as delivered or not.",
-    ),
-    Reason(
-        "vendor_counts_only",
-        "uncertain",
-        "The vendor refused part of the batch without naming the rows; this row may be one of them.",
-        "Compare with the list in the vendor's console, if it matters which rows they are.",
     ),
 )
 
