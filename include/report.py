@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -175,7 +176,7 @@ def _head(plan: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         lines.append("There is a plan, but the run has not written down how it ended.")
     lines.append(_DECISIONS.get(str(plan.get("decision")), ""))
     facts = [
-        f"night {_text(plan['night'])}" if plan.get("night") else "",
+        f"Night {_text(plan['night'])}" if plan.get("night") else "",
         f"data as of {_moment(plan['source_time'])}" if plan.get("source_time") else "",
         f"list `{_code(plan['list'])}`" if plan.get("list") else "",
         f"mode {_text(plan['mode'])}" if plan.get("mode") else "",
@@ -211,16 +212,15 @@ def _changes(plan: Mapping[str, Any]) -> str:
 def _reasons(
     plan: Mapping[str, Any], summary: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]
 ) -> str:
+    counts = _undelivered(plan)
+    for name, count in _refused_by_vendor(batches).items():
+        if f"vendor_{name}" in REASONS:
+            counts.setdefault("rejected", {})[f"vendor_{name}"] = count
     rows = [
         (state, code, count)
-        for state, counts in _undelivered(plan).items()
-        for code, count in sorted(counts.items(), key=lambda item: -item[1])
+        for state in STATES
+        for code, count in sorted(counts.get(state, {}).items(), key=lambda item: -item[1])
         if count
-    ]
-    rows += [
-        ("rejected", f"vendor_{name}", count)
-        for name, count in _refused_by_vendor(batches).items()
-        if f"vendor_{name}" in REASONS
     ]
     table = [
         (
@@ -266,7 +266,8 @@ def _suppression(plan: Mapping[str, Any]) -> str:
 def _vendor(batches: Sequence[Mapping[str, Any]]) -> str:
     if not batches:
         return ""
-    names = list(dict.fromkeys(name for batch in batches for name in batch.get("vendor_counts") or {}))
+    counted = dict.fromkeys(name for batch in batches for name in batch.get("vendor_counts") or {})
+    names = sorted(counted, key=lambda name: ("total", "valid", name).index(name))
     table = [
         [
             _number(batch.get("seq")),
@@ -283,9 +284,12 @@ def _vendor(batches: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _samples(plan: Mapping[str, Any]) -> str:
-    samples = (plan.get("samples") or [])[:5]
-    table = [(f"`{_code(sample['row_key'])}`", _text(sample["phone"])) for sample in samples]
-    return _section("Samples of what is sent", _table(("row", "phone, masked"), table)) if table else ""
+    samples = [
+        f"`{_code(sample['row_key'])}` {_text(sample['phone'])}" for sample in (plan.get("samples") or [])[:5]
+    ]
+    return (
+        _section("Samples of what is sent", "Row and masked phone: " + ", ".join(samples)) if samples else ""
+    )
 
 
 def _advice(plan: Mapping[str, Any], summary: Mapping[str, Any], problems: Sequence[str]) -> list[str]:
@@ -328,7 +332,7 @@ def _undelivered(plan: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     if decision != "apply" and decision in HELD_REASON:
         reason = HELD_REASON[decision]
         held[reason] = held.get(reason, 0) + plan.get("to_send", 0)
-    return {state: reasons for state in STATES if (reasons := {**counts, "held": held}.get(state))}
+    return {**counts, "held": held}
 
 
 def _refused_by_vendor(batches: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -386,4 +390,5 @@ def _days(value: float | None, missing: str) -> str:
 
 
 def _moment(value: str) -> str:
-    return _text(value.replace("T", " ").replace("+00:00", " UTC"))
+    """A time in ISO 8601, for people: in UTC, to the minute."""
+    return f"{datetime.fromisoformat(value).astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -160,7 +160,7 @@ PLAN = {
     "action": "apply",
     "decision": "apply",
     "night": "2026-11-20",
-    "source_time": "2026-11-21T00:00:00+00:00",
+    "source_time": "2026-11-21T10:00:00+10:00",
     "rows_in": 10_000,
     "decided": {
         "rejected": {"phone_too_short": 210, "duplicate_phone": 40},
@@ -222,13 +222,14 @@ def test_a_good_night_reads_verdict_first():
         "What to do next",
     ]
     for line in (
+        "Night 2026-11-20, data as of 2026-11-21 00:00 UTC, list `ATTEMPT|1`, mode REPLACE, through purecallerid",
         "| delivered | 9,312 | 93.1 % |",
         "| 9,500 | 9,660 | 400 | 240 | 12 | 9,248 | 9,660 |",
         "Cells cleaned on the way: line break 3.",
         "| rejected | `phone_too_short` | 210 " + words("phone_too_short"),
         "| rejected | `vendor_inactive` | 48 " + words("vendor_inactive"),
         "| dnc\\_2026 | 5,000 | 90 | 3 days | 31 days |",
-        "| 1 | confirmed | 9,660 | 9,312 | 300 | 48 | 0 | 9,660 | `64bea\\|7` |  |",
+        "| 1 | confirmed | 9,660 | 9,660 | 9,312 | 300 | 48 | 0 | `64bea\\|7` |  |",
     ):
         assert line in text.splitlines()
     assert text.count("…12") == 5
@@ -281,11 +282,6 @@ def test_what_is_quoted_is_never_markup():
     html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     assert "<img" not in html and "<a " not in html and "<em>" not in html
     assert html.count("<h1>") == 1
-    assert (
-        html.count("<tr>")
-        == MarkdownIt("commonmark")
-        .enable("table")
-        .render(report_markdown(PLAN | {"refusals": plan["refusals"]}, SUMMARY, ["x"], [BATCH]))
-        .count("<tr>")
-        - 4
-    )
+    assert html.count("<tr>") == MarkdownIt("commonmark").enable("table").render(
+        report_markdown(PLAN | {"refusals": plan["refusals"]}, SUMMARY, ["x"], [BATCH])
+    ).count("<tr>")
