@@ -151,7 +151,9 @@ def measure(rows: int = 1_000_000, rounds: int = 3) -> dict[str, float]:
         return statistics.median(run[what] for run in runs[side])
 
     if median("ours", "kept") != median("obvious", "kept"):
-        raise SystemExit(f"the sides disagree: {median('ours', 'kept')} kept, {median('obvious', 'kept')} expected")
+        raise SystemExit(
+            f"the sides disagree: {median('ours', 'kept')} kept, {median('obvious', 'kept')} expected"
+        )
     return {
         "rows": rows,
         "rounds": rounds,
@@ -179,12 +181,20 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         side, folder = options.child[0], Path(options.child[1])
-        figures = make_leads(folder, options.rows) if side == "make" else {"ours": ours, "obvious": obvious}[side](folder)
+        figures = (
+            make_leads(folder, options.rows)
+            if side == "make"
+            else {"ours": ours, "obvious": obvious}[side](folder)
+        )
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({**(figures or {}), "rss_mb": rss}))
         return
     figures = measure(options.rows, options.rounds)
-    print(json.dumps(figures) if options.json else "\n".join(f"{name}: {value}" for name, value in figures.items()))
+    print(
+        json.dumps(figures)
+        if options.json
+        else "\n".join(f"{name}: {value}" for name, value in figures.items())
+    )
 
 
 if __name__ == "__main__":
