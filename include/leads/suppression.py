@@ -143,6 +143,8 @@ def _read_file(settings: SuppressionList, path: Path, region: str) -> _Read:
     if not path.is_file():
         raise SuppressionError(f"suppression list {settings.name}: there is no file {path}")
     before = path.stat()
+    if not before.st_size:
+        raise SuppressionError(f"suppression list {settings.name}: {path.name} is empty")
     try:
         numbers, rows, unreadable = _gather(batches(settings, path), region)
         with path.open("rb") as file:
@@ -228,7 +230,9 @@ def _read_table(settings: SuppressionList, region: str) -> _Read:
         engine = sa.create_engine(url)
         with engine.connect() as connection:
             if settings.as_of_column is not None:
-                as_of = _time(connection.scalar(sa.select(sa.func.max(source.c[settings.as_of_column]))))
+                as_of = _utc(
+                    settings, connection.scalar(sa.select(sa.func.max(source.c[settings.as_of_column])))
+                )
             rows = connection.execution_options(yield_per=_BATCH).execute(
                 sa.select(source.c[settings.column or ""])
             )
@@ -255,10 +259,15 @@ def _table(settings: SuppressionList) -> Any:
     return sa.table(name, *columns, schema=schema or None)
 
 
-def _time(value: object) -> datetime | None:
+def _utc(settings: SuppressionList, value: object) -> datetime | None:
     """Return a database's date or time in UTC; SQLite gives text."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise SuppressionError(
+                f"suppression list {settings.name}: {settings.as_of_column} does not hold ISO dates"
+            ) from None
     if isinstance(value, datetime):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, date):
