@@ -7,9 +7,9 @@ name of the operation, as in `GET /_sandbox/state/<vendor>`; `match` is a part o
 Where a fault strikes is a property of its name:
 
 * calls: `drop_before` (the connection closes, nothing was done), `drop_after` (the work is done, the answer
-  is lost), `delay` (`seconds`), `status` (`status`, `retry_after`; by default 429), `expired_token` (401),
-  `broken_json` (the body is cut in half), `truncated` (the same, but Content-Length promises the whole, and
-  the connection closes);
+  is lost), `delay` (`seconds`), `late_answer` (the work is done, the answer comes `seconds` later), `status`
+  (`status`, `retry_after`; by default 429), `expired_token` (401), `broken_json` (the body is cut in half),
+  `truncated` (the same, but Content-Length promises the whole, and the connection closes);
 * cursor pages of the Platform API: `repeated_cursor` (the next page is this page), `looping_cursor` (the next
   page is the one before), `changed_filter` (the next page's first filter has another value), `no_metadata`,
   `empty_page` (no items yet, go on under another cursor);
@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 Vendor = Literal["platform", "purecallerid"]
 CallFault = Literal[
-    "drop_before", "drop_after", "delay", "status", "expired_token", "broken_json", "truncated"
+    "drop_before", "drop_after", "delay", "late_answer", "status", "expired_token", "broken_json", "truncated"
 ]
 PageFault = Literal["repeated_cursor", "looping_cursor", "changed_filter", "no_metadata", "empty_page"]
 WebhookFault = Literal[

@@ -99,6 +99,8 @@ class Gate:
             await self.app(scope, receive, answer.take)
         except ClientDisconnect:  # the caller went away in the middle of its body: there is nobody to answer
             return None
+        if "late_answer" in rules:
+            await asyncio.sleep(rules["late_answer"].seconds)
         if "drop_after" in rules:
             await _hang_up(scope, receive)
             return None

@@ -48,6 +48,13 @@ def test_delay(tenant, small):
     assert monotonic() - start >= 0.3
 
 
+def test_late_answer_comes_after_the_work(purecallerid, small):
+    small.fault("purecallerid", "late_answer", seconds=0.5)
+    answer = purecallerid.post([A]).json()
+    (load,) = small.state("purecallerid")["loads"]
+    assert (answer["status"], load["status"]) == ("UPLOADED", "FINALIZED")
+
+
 @pytest.mark.parametrize(
     ("fault", "rule", "status", "retry_after"),
     [
