@@ -146,11 +146,11 @@ def report_markdown(
     """
     parts = [
         _head(plan, summary),
-        _rows(summary),
         _listed("What speaks against it", [_text(problem) for problem in problems]),
+        _guards(plan),
+        _rows(summary),
         _changes(plan),
         _reasons(plan, summary, batches),
-        _guards(plan),
         _suppression(plan),
         _vendor(batches),
         _samples(plan),

@@ -130,9 +130,13 @@ def test_a_database_error_leaves_the_schedulers_transaction_whole(session, make_
     ended(run)
     other.state = "failed"
     session.flush()
-    monkeypatch.setattr(
-        listener, "_upsert", lambda connection, *_: connection.execute(text("SELECT nonsense FROM nowhere"))
-    )
+    upsert = listener._upsert
+
+    def half_way(connection, *rest):
+        upsert(connection, *rest)
+        connection.execute(text("SELECT nonsense FROM nowhere"))
+
+    monkeypatch.setattr(listener, "_upsert", half_way)
     notify(run)
     assert run.note is None
     session.guard.commit()

@@ -260,10 +260,9 @@ def test_no_path_leads_out_of_the_run(viewer, state, path):
     leave("plan", plan__json=PLAN)
     leave("report", summary__json=SUMMARY)
     (state / "secret.txt").write_text("secret")
-    (state / "staging" / "plan").mkdir()
-    (state / "staging" / "plan" / "plan.json").write_text("secret")
-    (state / "staging" / "runs" / "plan").mkdir()
-    (state / "staging" / "runs" / "plan" / "plan.json").write_text("secret")
+    for place in ("plan", "runs/plan", f"{slug(RUN)}/plan", f"runs/.hidden/{slug(RUN)}/plan"):
+        (state / "staging" / place).mkdir(parents=True)
+        (state / "staging" / place / "plan.json").write_text("secret")
     answer = viewer.get(path)
     assert (
         answer.status_code == 404 or '<div id="root">' in answer.text
