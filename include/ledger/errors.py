@@ -6,6 +6,7 @@ LedgerError
 ├── TargetPausedError, TargetLockedError, OlderSourceError           the list may not be written
 ├── PlanOnlyError, ClaimLostError                                    this load may not write it
 ├── PlanChangedError, BatchStateError, CountsError                   the books would not add up
+├── NotUncertainError, LoadBusyError                                 there is nothing for a person to resolve
 └── BadCallbackError                                                 a callback that is no JSON object
 ```
 
@@ -149,6 +150,31 @@ class BatchStateError(LedgerError):
         if self.wanted == "intended" and self.state in ("intended", "uncertain"):
             text += " It may have been sent: send again only if the vendor makes that safe (again=True)."
         return text
+
+
+class NotUncertainError(LedgerError):
+    """Only a load that ended uncertain can be resolved by a person."""
+
+    def __init__(self, load_id: str, state: str) -> None:
+        super().__init__(load_id, state)
+        self.load_id, self.state = load_id, state
+
+    def __str__(self) -> str:
+        return f"Load {self.load_id} is {self.state}, not uncertain: there is nothing to resolve."
+
+
+class LoadBusyError(LedgerError):
+    """The load holds its list: its task is at work or waits for the vendor."""
+
+    def __init__(self, load_id: str, until: datetime) -> None:
+        super().__init__(load_id, until)
+        self.load_id, self.until = load_id, until
+
+    def __str__(self) -> str:
+        return (
+            f"Load {self.load_id} is at work and holds its list until {self.until.isoformat(timespec='seconds')}; "
+            "wait for its run to end."
+        )
 
 
 class CountsError(LedgerError):

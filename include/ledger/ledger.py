@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from include.ledger import batches, events, evidence, loads, targets
+from include.ledger import batches, events, evidence, loads, resolve, targets
 from include.ledger.reconcile import Counts
 from include.ledger.records import (
     Batch,
@@ -134,6 +134,24 @@ class Ledger:
         """
         with self._store.write() as connection:
             loads.finish(connection, loads.find(connection, load_id), state, counts, verdict, self._now())
+
+    def resolve(self, load_id: str, *, delivered: bool, who: str, why: str, applied: str) -> Load:
+        """Let a person say what became of an uncertain load's rows; return the load as it stands then.
+
+        Its batches, its counts, what stands on its list (`applied`, the keys' path in staging, when they were
+        delivered) and the evidence are written together. NotUncertainError, LoadBusyError, or CountsError when
+        batches and load disagree.
+        """
+        with self._store.write() as connection:
+            return resolve.resolve(
+                connection,
+                loads.find(connection, load_id),
+                delivered=delivered,
+                who=who,
+                why=why,
+                applied=applied,
+                now=self._now(),
+            )
 
     # Targets
 
