@@ -13,6 +13,7 @@ from typing import Final
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 STATE_FOLDER: Final = Path(os.environ.get("LISTKEEPER_STATE") or PROJECT_ROOT / ".listkeeper")
 LEDGER_CONNECTION: Final = "listkeeper_ledger"
+POSTGRES: Final = ("postgres", "postgresql")
 
 
 def flows_folder() -> Path:
@@ -55,20 +56,31 @@ def ledger_url_outside_airflow() -> str:
         return default_ledger_url()
     if not raw.startswith("{"):
         return sqlalchemy_url(raw)
+    from sqlalchemy import URL  # only commands need it; DAG files import this module
+
     conn = json.loads(raw)
-    login = conn.get("login") or ""
-    secret = f":{conn['password']}" if conn.get("password") else ""
-    port = f":{conn['port']}" if conn.get("port") else ""
-    at = "@" if login or secret else ""
-    schema = conn.get("schema") or ""
-    return sqlalchemy_url(
-        f"{conn.get('conn_type', '')}://{login}{secret}{at}{conn.get('host') or ''}{port}/{schema}"
-    )
+    kind = str(conn.get("conn_type", ""))
+    if kind == "sqlite":
+        return f"sqlite:///{conn.get('host') or conn.get('schema') or ''}"
+    extra = conn.get("extra") or {}
+    if isinstance(extra, str):
+        extra = json.loads(extra)
+    return URL.create(
+        "postgresql+psycopg2" if kind in POSTGRES else kind,
+        username=conn.get("login") or None,
+        password=conn.get("password") or None,
+        host=conn.get("host") or None,
+        port=int(conn["port"]) if conn.get("port") else None,
+        database=conn.get("schema") or None,
+        query={
+            name: extra[name] for name in ("sslmode", "sslrootcert", "sslcert", "sslkey") if name in extra
+        },
+    ).render_as_string(hide_password=False)
 
 
 def sqlalchemy_url(uri: str) -> str:
     """Turn a connection URI as Airflow writes it into one SQLAlchemy takes (`postgres` is `postgresql`)."""
     scheme, _, rest = uri.partition("://")
-    if scheme in ("postgres", "postgresql"):
+    if scheme in POSTGRES:
         return f"postgresql+psycopg2://{rest}"
     return uri
