@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -351,16 +352,7 @@ class ReportOperator(DeliveryOperator):
 
         ledger, summary = open_ledger(), self.summary
         plan = json.loads(run_folder(context, "plan").get("plan.json") or b"{}")
-        batches = [
-            {
-                "seq": batch.seq,
-                "rows": batch.rows,
-                "state": batch.state,
-                "vendor_counts": dict(batch.vendor_counts),
-                "note": batch.note,
-            }
-            for batch in (ledger.batches(summary["load"]) if summary["load"] else [])
-        ]
+        batches = [asdict(batch) for batch in (ledger.batches(summary["load"]) if summary["load"] else [])]
         out = run_folder(context, "report")
         with run_folder(context, "outcomes").reading("*.parquet") as outcomes, out.writing() as scratch:
             rejects = write_rejects(outcomes, scratch)
