@@ -126,6 +126,21 @@ def test_a_frame(lead_frame: Callable[..., pl.DataFrame]) -> None:
     assert dict(changes) == {"line_break": 2, "blank": 3, "formula": 2}
 
 
+@pytest.mark.parametrize(
+    "dirt", ["x ", " x", "=x", "＝x", "x\u2028", "x\x85", "x\n", "\tx", "x\x00", "x\u00a0"]
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" , ", " : ")])
+def test_one_dirty_value_is_found(
+    lead_frame: Callable[..., pl.DataFrame], dirt: str, ascii_only: bool, separators: tuple[str, str]
+) -> None:
+    for value in ({"a": dirt, "b": 1}, {"a": [dirt]}, {"b": "y", "a": {"c": dirt}}):
+        text = json.dumps(value, ensure_ascii=ascii_only, separators=separators)
+        after, changes = clean_fields(lead_frame([{"data": text}]))
+        assert json.loads(after["data"][0]) == cleaned(value)
+        assert changes
+
+
 def test_a_clean_frame_stays_letter_for_letter(lead_frame: Callable[..., pl.DataFrame]) -> None:
     before = lead_frame([{"customer_key": "C1", "timezone": "UTC", "data": '{"a": "b", "n": 1.0}'}])
     after, changes = clean_fields(before)
