@@ -45,7 +45,7 @@ lock: $(STAMP) ## resolve requirements*.txt anew into requirements.lock
 
 # uv is itself in the lock, so that it stays through its own `sync`. The lock is a plain requirements file:
 # `pip install -r requirements.lock` into any environment does the same, slower.
-$(STAMP): requirements.lock
+$(STAMP): requirements.lock bin/listkeeper
 	@test -x $(BIN)/python || { \
 		for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
 			"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break || python=; \
@@ -54,4 +54,5 @@ $(STAMP): requirements.lock
 		"$$python" -m venv $(VENV) || { rm -rf $(VENV); echo "$$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode requirements.lock
+	@ln -sf ../../bin/listkeeper $(BIN)/listkeeper
 	@touch $@

@@ -1,0 +1,433 @@
+"""The commands, on a real ledger and real run folders: what they say, what they change, how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from include import cli
+from include.flow_files import PureCallerIdFlow
+from include.guards import GuardLimits
+from include.leads.clean import clean
+from include.leads.schema import LEAD_COLUMNS
+from include.ledger import BatchPlan, Counts, Ledger
+from include.outcomes import write_outcomes
+from include.plan import HELD_REASON, Before, make_plan
+from include.staging import Manifest, RunFolder, run_path
+
+ROOT = Path(__file__).parents[2]
+NIGHT = "2026-11-20"
+SOURCE_TIME = datetime(2026, 11, 21, 5, tzinfo=UTC)
+WHO = ["--who", "Ana", "--why", "counted them in the dialer"]
+SOURCE = "kind: pull_platform_leads\nname: callers\n"
+FLOW = """
+kind: load_purecallerid
+name: ringcx
+source: callers
+dialer: ringcx
+campaign: 64be
+list: RingCX nightly
+mode: APPEND
+dedupe: RING_REMOVE_FROM_LIST
+released: true
+columns:
+  - {to: leadPhone, from: phone}
+"""
+TARGET = "purecallerid:64be:RingCX nightly"
+PHONES = {"1": "2012000001", "2": "2012000002", "3": "", "4": "2012000001", "5": "2012000005"}
+"""Row key -> number: row 3 has none, rows 1 and 4 share one."""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """Flow files, staging and ledger of this test alone."""
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "callers.yaml").write_text(SOURCE)
+    (tmp_path / "flows" / "ringcx.yaml").write_text(FLOW)
+    monkeypatch.setenv("LISTKEEPER_FLOWS", str(tmp_path / "flows"))
+    monkeypatch.setenv("LISTKEEPER_STAGING", str(tmp_path / "staging"))
+    monkeypatch.setenv("AIRFLOW_CONN_LISTKEEPER_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
+    return tmp_path
+
+
+@pytest.fixture
+def ledger(place):
+    with Ledger(f"sqlite:///{place / 'ledger.db'}") as opened:
+        opened.migrate()
+        yield opened
+
+
+@pytest.fixture
+def run(ledger):
+    """Make a run as the DAG does, by hand: snapshot, clean, plan, load, outcomes. The vendor never answers."""
+
+    def make(run_id="r1", *, refused=False, answers=False):
+        flow = cli.read_flow_file(Path(os.environ["LISTKEEPER_FLOWS"]) / "ringcx.yaml")
+        assert isinstance(flow, PureCallerIdFlow)
+        snapshot = RunFolder(f"snapshots/callers/{NIGHT}/{run_id}")
+        leads = pl.DataFrame(
+            {"row_key": list(PHONES), "phone1": list(PHONES.values()), "data": ["{}"] * len(PHONES)}
+        )
+        with snapshot.writing() as scratch:
+            pl.concat([pl.DataFrame(schema=LEAD_COLUMNS), leads], how="diagonal").write_parquet(
+                scratch / "part-00000.parquet"
+            )
+            pl.DataFrame(
+                [("9", "rejected", "source_unreadable", "leadId: is missing", None)],
+                schema=["row_key", "state", "reason", "detail", "batch"],
+                orient="row",
+            ).write_parquet(scratch / "outcomes-00000.parquet")
+            snapshot.commit(scratch, Manifest("snapshot", len(PHONES), SOURCE_TIME, NIGHT))
+
+        def step(name):
+            return RunFolder(run_path(flow.dag_id, run_id, name))
+
+        cleaned, planned, ended, reported = map(step, ("clean", "plan", "outcomes", "report"))
+        with snapshot.reading("part-*") as parts, cleaned.writing() as scratch:
+            result = clean(parts, flow.clean, scratch, base=ROOT)
+            cleaned.commit(scratch, Manifest("clean", result.kept))
+        with cleaned.reading("kept-*") as kept, planned.writing() as scratch:
+            plan = make_plan(
+                kept,
+                flow.recipe,
+                Before(),
+                scratch,
+                subject={
+                    "flow": flow.name,
+                    "vendor": flow.vendor,
+                    "target": flow.target,
+                    "list": flow.list,
+                    "mode": flow.mode,
+                    "night": NIGHT,
+                },
+                cleaned={
+                    "rows_in": result.rows_in,
+                    "decided": result.outcomes,
+                    "changes": result.changes,
+                    "suppression": [],
+                },
+                source_time=SOURCE_TIME,
+                action="apply",
+                limits=GuardLimits(),
+                now=SOURCE_TIME + timedelta(hours=48 if refused else 1),
+            )
+            planned.commit(scratch, Manifest("plan", plan["to_send"]))
+        load = ledger.open_load(
+            flow=flow.name,
+            vendor=flow.vendor,
+            dag_id=flow.dag_id,
+            run_id=run_id,
+            target=flow.target,
+            night=NIGHT,
+            source_time=SOURCE_TIME,
+            snapshot=snapshot.path,
+            plan_hash=plan["hash"],
+            mode="plan" if refused else "apply",
+            requested_by=None,
+            reason=None,
+            rows_in=result.rows_in,
+        )
+        sent = plan["to_send"]
+        if not refused:
+            ledger.claim_target(load.id, timedelta(hours=1))
+            ledger.plan_batches(load.id, [BatchPlan(1, sent, plan["payload_sha256"])])
+            ledger.intend(load.id, 1)
+            if answers:
+                counts = {"total": sent, "valid": sent}
+                ledger.settle(
+                    load.id, 1, "confirmed", delivered=sent, rejected=0, uncertain=0, vendor_counts=counts
+                )
+            else:
+                ledger.settle(
+                    load.id, 1, "uncertain", delivered=0, rejected=0, uncertain=sent, vendor_counts={}
+                )
+            ledger.release_target(load.id)
+        with ended.writing() as scratch:
+            written = write_outcomes(
+                scratch,
+                snapshot=snapshot,
+                clean=cleaned,
+                plan=planned,
+                batches=ledger.batches(load.id),
+                held_reason=HELD_REASON[plan["decision"]],
+            )
+            ended.commit(scratch, Manifest("outcomes", sum(written.by_state.values())))
+        state = "refused" if refused else "done" if answers else "uncertain"
+        counts = Counts(rows_in=result.rows_in, **written.by_state)
+        ledger.finish_load(load.id, state=state, counts=counts, verdict=state)
+        with reported.writing() as scratch:
+            (scratch / "summary.json").write_text(json.dumps({"verdict": state, **counts.to_dict()}))
+            reported.commit(scratch, Manifest("report", 0))
+        return load
+
+    return make
+
+
+@pytest.fixture
+def call(capsys):
+    """Run a command; returns its exit code and what it printed, read when it is JSON."""
+
+    def called(*words):
+        code = cli.main([str(word) for word in words])
+        text = capsys.readouterr().out
+        return code, json.loads(text) if "--json" in words else text
+
+    return called
+
+
+def test_flows(call):
+    code, answer = call("flows", "--json")
+    assert code == 0
+    assert answer["flows"] == [
+        {
+            "kind": "pull_platform_leads",
+            "name": "callers",
+            "dag_id": "pull_platform_leads__callers",
+            "target": None,
+            "released": None,
+        },
+        {
+            "kind": "load_purecallerid",
+            "name": "ringcx",
+            "dag_id": "load_purecallerid__ringcx",
+            "target": TARGET,
+            "released": True,
+        },
+    ]
+    assert TARGET in call("flows")[1]
+
+
+def test_a_broken_flow_is_listed(call, place):
+    (place / "flows" / "more.yaml").write_text(FLOW.replace("ringcx\nsource", "more\nsauce"))
+    code, answer = call("flows", "--json")
+    assert code == 1
+    assert len(answer["flows"]) == 2
+    assert answer["broken"][0]["dag_id"] == "load_purecallerid__more"
+    assert "more.yaml cannot be used" in call("flows")[1]
+
+
+def test_good_files(call, place):
+    assert call("validate") == (0, "2 flow files are good.\n")
+    assert call("validate", place / "flows" / "ringcx.yaml")[0] == 0
+
+
+def test_every_problem_has_a_file_a_key_and_a_rule(call, place):
+    flows = place / "flows"
+    (flows / "a.yaml").write_text(FLOW.replace("APPEND", "REPLACE").replace("name: ringcx", "name: a"))
+    (flows / "b.yaml").write_text("kind: load_purecallerid\n- so")
+    (flows / "c.yaml").write_text(FLOW.replace("callers", "nobody").replace("name: ringcx", "name: c"))
+    (flows / "d.yaml").write_text("- a list")
+    (flows / "z.yaml").write_text(FLOW)
+    code, answer = call("validate", "--json")
+    assert code == 1
+    assert answer["files"] == 7
+    found = {(p["file"], p["key"]): p["rule"] for p in answer["problems"]}
+    assert set(found) == {
+        ("a.yaml", "the file"),
+        ("b.yaml", "line 2"),
+        ("c.yaml", "source"),
+        ("d.yaml", "the file"),
+        ("z.yaml", "name"),
+    }
+    assert "RingCX lists can only be appended to" in found["a.yaml", "the file"]
+    assert found["z.yaml", "name"] == "ringcx.yaml already defines load_purecallerid__ringcx"
+    assert "c.yaml: source: no file defines the source nobody" in call("validate")[1]
+
+
+def test_a_file_that_is_not_there(call):
+    code, text = call("validate", "missing.yaml")
+    assert code == 1
+    assert "missing.yaml" in text
+    assert "cannot be read" in text
+
+
+def test_the_newest_plan_of_a_flow(call, run):
+    run("r1")
+    load = run("r2")
+    code, answer = call("plan", "ringcx", "--json")
+    assert (code, answer["load"], answer["plan"]["to_send"]) == (0, load.id, 3)
+    assert call("plan", "load_purecallerid__ringcx", "--json")[1]["load"] == load.id
+    assert call("plan", "load_purecallerid__ringcx", "r1", "--json")[1]["run_id"] == "r1"
+    assert "What changes on the list" in call("plan", "ringcx")[1]
+
+
+def test_a_refused_plan_is_not_good(call, run):
+    run(refused=True)
+    code, text = call("plan", "ringcx")
+    assert code == 1
+    assert "48.0 hours old" in text
+
+
+def test_a_plan_that_is_not_there(call, run):
+    assert call("plan", "ringcx")[0] == 1  # not even a ledger
+    run()
+    assert call("plan", "load_purecallerid__ringcx", "r9")[0] == 1
+    assert call("plan", "load_other__ringcx")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "state", "code", "batch"),
+    [
+        ("1", "rejected", "duplicate_phone", None),
+        ("3", "rejected", "phone_empty", None),
+        ("4", "uncertain", "no_outcome", 1),
+        ("9", "rejected", "source_unreadable", None),
+    ],
+)
+def test_explain(call, run, row, state, code, batch):
+    load = run()
+    ended, (finding,) = call("explain", "ringcx", row, "--json")
+    assert ended == 0
+    assert (finding["state"], finding["code"], finding["batch"]) == (state, code, batch)
+    assert (finding["run"], finding["night"], finding["load"]) == ("r1", NIGHT, load.id)
+    text = call("explain", "load_purecallerid__ringcx", row)[1]
+    assert f"  {state}: " in text
+    assert "  Fix: " in text
+    assert not set(PHONES.values()) - {""} & set(text.split())
+
+
+def test_explain_tells_the_newest_first_and_what_the_vendor_counted(call, run):
+    run("r1")
+    run("r2", answers=True)
+    _, findings = call("explain", "ringcx", "4", "--json")
+    assert [(f["run"], f["state"]) for f in findings] == [("r2", "delivered"), ("r1", "uncertain")]
+    assert findings[0]["vendor_counts"] == {"total": 3, "valid": 3}
+    assert len(call("explain", "ringcx", "4", "--runs", "1", "--json")[1]) == 1
+
+
+def test_explain_a_row_that_nobody_knows(call, run):
+    run()
+    code, text = call("explain", "ringcx", "77")
+    assert code == 1
+    assert "know no row 77" in text
+
+
+def test_loads(call, run):
+    run("r1", answers=True)
+    newest = run("r2")
+    code, answer = call("loads", "--json")
+    assert code == 0
+    assert [load["run_id"] for load in answer] == ["r2", "r1"]
+    assert answer[0]["counts"] == {
+        "rows_in": 5,
+        "delivered": 0,
+        "rejected": 2,
+        "suppressed": 0,
+        "held": 0,
+        "uncertain": 3,
+    }
+    assert answer[0]["source_time"] == SOURCE_TIME.isoformat()
+    assert len(call("loads", "ringcx", "--limit", "1", "--json")[1]) == 1
+    assert call("loads", "load_other__ringcx", "--json")[1] == []
+    assert newest.id in call("loads")[1]
+
+
+def test_resolve_lets_the_list_be_loaded_again(call, run, ledger):
+    load = run()
+    assert [open_load.id for open_load in ledger.unresolved(TARGET)] == [load.id]
+    code, answer = call("resolve", load.id, "--delivered", *WHO, "--json")
+    assert (code, answer["state"], answer["counts"]["delivered"]) == (0, "done", 3)
+    assert ledger.unresolved(TARGET) == []
+    applied = RunFolder(ledger.target(TARGET).applied)
+    assert "keys.parquet" in applied.manifest().files, "the next plan must know what is on the list"
+    assert call("explain", "ringcx", "4", "--json")[1][0]["since"] == "resolved as delivered"
+    assert "Since then the load was resolved as delivered." in call("explain", "ringcx", "4")[1]
+
+
+def test_resolve_as_not_delivered(call, run, ledger):
+    load = run()
+    code, text = call("resolve", load.id, "--not-delivered", *WHO)
+    assert code == 0
+    assert "resolved as not delivered" in text
+    assert ledger.load(load.id).counts == Counts(5, rejected=5)
+    assert ledger.target(TARGET).applied is None
+
+
+def test_resolve_refuses_what_is_not_uncertain(call, run):
+    load = run(answers=True)
+    code, text = call("resolve", load.id, "--delivered", *WHO)
+    assert code == 1
+    assert "is done, not uncertain" in text
+    assert call("resolve", "nobody", "--delivered", *WHO, "--json")[0] == 1
+
+
+def test_pause_and_resume_by_flow_and_by_key(call, run, ledger):
+    run()
+    assert call("pause", "ringcx", *WHO)[0] == 0
+    assert ledger.target(TARGET).paused_why == "counted them in the dialer"
+    code, answer = call("resume", TARGET, *WHO, "--json")
+    assert (code, answer["paused"]) == (0, False)
+    assert ledger.head().count == 2
+    code, text = call("pause", "nobody", *WHO)
+    assert code == 1
+    assert "knows no list nobody" in text
+
+
+def test_verify(call, run, ledger, place):
+    run()
+    call("pause", "ringcx", *WHO)
+    code, answer = call("verify", "--json")
+    assert (code, answer["problems"]) == (0, [])
+    assert call("verify", "--head", answer["head"])[0] == 0
+    assert call("verify", "--head", "9" + answer["head"])[0] == 1
+    with sqlite3.connect(place / "ledger.db") as database:
+        database.execute("UPDATE evidence SET body = replace(body, 'Ana', 'Eve')")
+    code, text = call("verify")
+    assert code == 1
+    assert "record 1: changed" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["plan"],
+        ["plan", "a", "b", "c"],
+        ["resolve", "x", *WHO],
+        ["resolve", "x", "--delivered", "--not-delivered", *WHO],
+        ["resolve", "x", "--delivered", "--who", " ", "--why", "y"],
+        ["pause", "x", "--who", "Ana"],
+        ["verify", "--head", "12"],
+        ["loads", "--limit", "0"],
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2
+    assert "usage: listkeeper" in capsys.readouterr().err
+
+
+def test_no_ledger_is_said_and_none_is_made(call, place):
+    code, answer = call("loads", "--json")
+    assert code == 1
+    assert "There is no ledger at" in answer["error"]
+    assert not (place / "ledger.db").exists()
+
+
+def test_a_database_that_does_not_answer_tells_no_address(call, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_LISTKEEPER_LEDGER", "postgres://lk:secret@127.0.0.1:9/ledger")
+    code, text = call("loads")
+    assert code == 1
+    assert "cannot be used" in text
+    assert "secret" not in text
+    assert "127.0.0.1" not in text
+
+
+def test_the_script_works_from_any_folder(run, tmp_path):
+    load = run()
+    done = subprocess.run(
+        [ROOT / ".venv" / "bin" / "listkeeper", "loads", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["id"] == load.id
