@@ -13,7 +13,11 @@ Messages name the vendor, the operation and what to do; never a key, a phone num
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import ClassVar, Final
+
+LONGEST_RETRY_AFTER: Final = 86_400.0
+"""Seconds we let a vendor put us off; more is a mistake of its clock or its units."""
 
 
 class VendorError(Exception):
@@ -75,8 +79,9 @@ class UnexpectedAnswerError(VendorError):
 
 
 def retry_after_seconds(value: str | None, default: float = 5.0) -> float:
-    """Read a `Retry-After` header in seconds; anything else (a date, nothing) gives the default."""
+    """Read a `Retry-After` header in seconds, at most a day; anything else (a date, nothing) gives the default."""
     try:
-        return max(0.0, float(value or ""))
+        seconds = float(value or "")
     except ValueError:
         return default
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER) if math.isfinite(seconds) else default

@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -58,9 +58,9 @@ class BadCursorError(VendorError):
 class PlatformSettings:
     """What a connection may say about a tenant.
 
-    :param prefix: path before `/v3.0` (PL-1).
+    :param prefix: path before `/v3.0`, `/` for nothing (PL-1).
     :param auth_header: header that carries the token (PL-2).
-    :param auth_scheme: word before the token, empty for none (PL-2).
+    :param auth_scheme: word before the token; `none` for the token alone (PL-2).
     :param paths: replacements of single entries of `PATHS` (PL-3).
     """
 
@@ -70,11 +70,12 @@ class PlatformSettings:
     paths: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.paths) - set(PATHS))
-        if unknown:
+        if not isinstance(self.paths, Mapping) or set(self.paths) - set(PATHS):
             raise ValueError(
-                f"paths: {', '.join(unknown)} is no operation; known are {', '.join(sorted(PATHS))}"
+                f"paths must be an object of paths by operation; known are {', '.join(sorted(PATHS))}"
             )
+        if not all(isinstance(path, str) and path.startswith("/") for path in self.paths.values()):
+            raise ValueError("paths: each path must begin with a slash")
         if self.prefix and not self.prefix.startswith("/"):
             raise ValueError(f"prefix must begin with a slash, not {self.prefix!r}")
         if not self.auth_header:
@@ -86,7 +87,9 @@ class PlatformSettings:
 
     def auth(self, token: str) -> dict[str, str]:
         """The header that authenticates a request."""
-        return {self.auth_header: f"{self.auth_scheme} {token}".strip()}
+        return {
+            self.auth_header: token if self.auth_scheme in ("", "none") else f"{self.auth_scheme} {token}"
+        }
 
 
 @dataclass(frozen=True)
@@ -114,20 +117,22 @@ class LeadQuery:
 class Page:
     """One page of a list: its items, and the URI of the next page, None on the last."""
 
-    items: list[dict[str, Any]]
-    next_uri: str | None
+    items: list[dict[str, Any]] = field(repr=False)
+    next_uri: str | None = field(repr=False)
 
 
 def window_shards(start: datetime, end: datetime, count: int) -> list[tuple[datetime, datetime]]:
     """Cut the half-open window [start, end) into `count` equal half-open windows, in order, without a gap.
 
     The cuts are made on the absolute time line, so that a night with a clock change is cut as evenly as any other;
-    each time keeps the zone of `start`.
+    each time keeps the zone of `start`. They fall on whole seconds: the vendor shows times without fractions, and a
+    lead within a cut second would be found by one shard and seem to belong to the other.
     """
     begin, length = start.astimezone(UTC), end.astimezone(UTC) - start.astimezone(UTC)
-    zone = start.tzinfo
-    cuts = [start, *[(begin + length * i / count).astimezone(zone) for i in range(1, count)], end]
-    return list(itertools.pairwise(cuts))
+    steps = [timedelta(seconds=length * i // count // timedelta(seconds=1)) for i in range(1, count)]
+    return list(
+        itertools.pairwise([start, *[(begin + step).astimezone(start.tzinfo) for step in steps], end])
+    )
 
 
 def read_page(status: int, headers: Mapping[str, str], body: bytes) -> Page:
@@ -197,10 +202,13 @@ def resolve_uri(base_url: str, prefix: str, uri: str) -> str:
     another host is refused. A path that begins with the prefix belongs to the host, any other to the base URL.
     """
     origin = base_url.rstrip("/")
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        raise UnexpectedAnswerError(VENDOR, "The Platform API sent a link that is no URI.") from None
     if parts.scheme or parts.netloc:
         own = urlsplit(origin)
-        if (parts.scheme, parts.netloc) != (own.scheme, own.netloc):
+        if (parts.scheme, parts.netloc.lower()) != (own.scheme, own.netloc.lower()):
             raise UnexpectedAnswerError(
                 VENDOR,
                 "The Platform API sent a link to another host than the connection's; it was not followed, because the "
@@ -230,21 +238,21 @@ class Walk:
         """
         if next_uri is None:
             return None
-        params = dict(parse_qsl(urlsplit(next_uri).query, keep_blank_values=True))
-        cursor = params.pop("cursor", "") or next_uri
-        for name, asked in self._asked.items():
-            if name in params and not _same(asked, params[name]):
+        params = parse_qsl(urlsplit(next_uri).query, keep_blank_values=True)
+        cursor = dict(params).get("cursor") or next_uri
+        for name, got in params:
+            if name in self._asked and not _same(self._asked[name], got):
                 raise ChangedFilterError(
                     VENDOR,
                     f"The link to the next page changes the filter {name}. Following it would mix in leads that were "
                     "not asked for; report it to the vendor.",
                 )
-        added = sorted(set(params) & set(LeadQuery.__dataclass_fields__) - set(self._asked))
-        if any(params[name] for name in added):
-            raise ChangedFilterError(
-                VENDOR,
-                f"The link to the next page adds the filter {', '.join(added)}, which would leave leads out.",
-            )
+            if name in LeadQuery.__dataclass_fields__ and name not in self._asked and got not in ("", "null"):
+                raise ChangedFilterError(
+                    VENDOR,
+                    f"The link to the next page adds the filter {name}, which would leave leads out; report it to the "
+                    "vendor.",
+                )
         if cursor in self._seen:
             raise CursorLoopError(
                 VENDOR,
@@ -265,18 +273,19 @@ def _same(asked: str, got: str) -> bool:
         return False
 
 
-def check_row(row: Mapping[str, Any], query: LeadQuery) -> None:
-    """Check that a lead is one of those asked for. Raises ChangedFilterError.
+def check_lead(item: Mapping[str, Any], query: LeadQuery) -> None:
+    """Check that a lead of a page is one of those asked for. Raises ChangedFilterError.
 
-    Only fields that the lead carries are compared; the upload window is the caller's (it is half-open for us).
+    Only fields that the lead carries are compared, null included; the upload window is the caller's (it is half-open
+    for us).
     """
     for name, asked in (
-        ("list_id", query.listId),
-        ("campaign_id", query.campaignId),
-        ("customer_key", query.customerKey),
+        ("listId", query.listId),
+        ("campaignId", query.campaignId),
+        ("lastStatusCode", query.statusCode),
+        ("customerKey", query.customerKey),
     ):
-        got = row[name]
-        if asked is not None and got is not None and got != asked:
+        if asked is not None and name in item and _text(item[name]) != str(asked):
             raise ChangedFilterError(
                 VENDOR,
                 f"A page holds a lead with another {name} than asked for; the vendor ignored the filter.",
@@ -291,7 +300,10 @@ def parse_time(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         raise ValueError("a time without an offset")
-    return found.astimezone(UTC)
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:  # year 1 east of Greenwich: the "no date" of some systems
+        raise ValueError("a time before the calendar") from None
 
 
 class BadLeadError(ValueError):
@@ -304,9 +316,9 @@ def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
     Raises BadLeadError when it has no usable `leadId` or a field holds what cannot be kept: such a lead becomes
     a reject, the page goes on.
     """
-    lead_id = item.get("leadId")
-    if not isinstance(lead_id, int) or isinstance(lead_id, bool):
-        raise BadLeadError("leadId must be a whole number")
+    lead_id = _int(item, "leadId")
+    if lead_id is None:
+        raise BadLeadError("leadId is missing")
     times = item.get("timestamps")
     times = times if isinstance(times, Mapping) else {}
     uploaded = _text(times.get("uploaded"))
@@ -331,16 +343,23 @@ def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _phones(value: Any) -> dict[str, str | None]:
-    """phone1 to phone3 out of `phones` (PL-10: objects with phoneIndex and phoneNumber; plain texts in order)."""
+    """phone1 to phone3 out of `phones` (PL-10: objects with phoneIndex and phoneNumber; plain texts in order).
+
+    A number without a usable index, or whose place is taken, takes the first free place; three is what we keep.
+    """
     found: dict[str, str | None] = {"phone1": None, "phone2": None, "phone3": None}
-    for position, entry in enumerate(value if isinstance(value, list) else [], start=1):
-        index, number = (
-            (entry.get("phoneIndex", position), entry.get("phoneNumber"))
-            if isinstance(entry, Mapping)
-            else (position, entry)
-        )
-        if f"phone{index}" in found:
-            found[f"phone{index}"] = _text(number)
+    if not isinstance(value, list | None):
+        raise BadLeadError("phones must be a list")
+    for position, entry in enumerate(value or [], start=1):
+        index: Any = position
+        number: Any = entry
+        if isinstance(entry, Mapping):
+            if "phoneNumber" not in entry:
+                raise BadLeadError("phones must hold objects with a phoneNumber, or texts")
+            index, number = entry.get("phoneIndex"), entry["phoneNumber"]
+        free = [place for place, taken in found.items() if taken is None]
+        if free:
+            found[f"phone{index}" if f"phone{index}" in free else free[0]] = _text(number)
     return found
 
 
@@ -352,9 +371,9 @@ def _text(value: Any) -> str | None:
 
 def _int(item: Mapping[str, Any], name: str) -> int | None:
     value = item.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63):
         return value
-    raise BadLeadError(f"{name} must be a whole number")
+    raise BadLeadError(f"{name} must be a whole number of 64 bits")
 
 
 def _uploaded_at(text: str | None) -> datetime | None:

@@ -110,10 +110,14 @@ def process_request(
 
 def webhook_problem(url: str, *, allow_http: bool) -> str | None:
     """Why the vendor would not call this URL, None when it would. HTTPS only (DOC); http on loopback by a switch."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
+    try:
+        parts = urlsplit(url)
+        scheme, host = parts.scheme, parts.hostname
+    except ValueError:
+        scheme, host = "", None
+    if scheme == "https" and host:
         return None
-    if allow_http and parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1"):
+    if allow_http and scheme == "http" and host in ("127.0.0.1", "localhost", "::1"):
         return None
     return (
         "The vendor only calls https addresses. Set LISTKEEPER_PUBLIC_URL to an https address that reaches the "

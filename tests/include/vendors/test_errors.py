@@ -1,0 +1,61 @@
+"""The error tree: who failed, and whether the same request may be sent again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from include.vendors import errors, platform
+
+AGAIN = {
+    errors.AuthenticationError: False,
+    errors.RequestRefusedError: False,
+    errors.RateLimitedError: True,
+    errors.UnavailableError: True,
+    errors.LostAnswerError: True,
+    errors.UnexpectedAnswerError: True,
+    platform.CursorLoopError: True,
+    platform.ChangedFilterError: False,
+    platform.BadCursorError: True,
+}
+
+
+def test_every_error_says_whether_to_try_again():
+    assert {kind: kind.again for kind in AGAIN} == AGAIN
+    assert set(errors.VendorError.__subclasses__()) == set(AGAIN)
+
+
+def test_an_error_carries_vendor_and_status():
+    error = errors.RateLimitedError("platform", "Wait.", retry_after=3)
+    assert (error.vendor, error.http_status, error.retry_after, str(error)) == ("platform", 429, 3, "Wait.")
+    assert errors.LostAnswerError("x", "y").http_status is None
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0),
+        ("7", 7),
+        ("1.5", 1.5),
+        (" 2 ", 2),
+        ("-3", 0),
+        (None, 5),
+        ("", 5),
+        ("soon", 5),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 5),
+        ("nan", 5),
+        ("inf", 5),
+        ("1e400", 5),
+        ("99999999999999999999", 86_400),
+    ],
+)
+def test_retry_after(header, seconds):
+    assert errors.retry_after_seconds(header) == seconds
+    timedelta(
+        seconds=errors.retry_after_seconds(header)
+    )  # what the retry policy makes of it must be possible
+
+
+def test_the_default_wait_is_the_callers():
+    assert errors.retry_after_seconds(None, default=9) == 9
