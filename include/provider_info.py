@@ -49,7 +49,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "prefix": {
                         "label": "Path prefix",
-                        "description": "What stands before /v3.0 in the tenant's paths.",
+                        "description": "What stands before /v3.0 in the tenant's paths; / for nothing.",
                         "schema": {"type": _TEXT, "default": "/platform-api"},
                     },
                     "auth_header": {
@@ -59,7 +59,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "auth_scheme": {
                         "label": "Token scheme",
-                        "description": "Word before the token. Empty: Bearer.",
+                        "description": "Word before the token. Empty: Bearer; none: the token alone.",
                         "schema": {"type": _TEXT},
                     },
                     **_HTTP_FIELDS,

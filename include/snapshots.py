@@ -20,7 +20,7 @@ import polars as pl
 
 from include import staging
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS
-from include.staging import PART_ROWS, Manifest, RunFolder
+from include.staging import PART_ROWS, Manifest, RunFolder, StagingError
 from include.vendors import platform
 from include.vendors.platform import BadLeadError, LeadQuery, Page
 
@@ -56,8 +56,12 @@ class Shard:
     ) -> None:
         self._folder, self._number, self._query, self._window = folder, number, query, window
 
+    @property
+    def _page_prefix(self) -> str:
+        return f"s{self._number:02d}-"
+
     def _page_name(self, page: int) -> str:
-        return f"s{self._number:02d}-{page:07d}.parquet"
+        return f"{self._page_prefix}{page:07d}.parquet"
 
     def page_files(self) -> list[str]:
         """Names of the page files written so far, in order, up to the first gap."""
@@ -79,9 +83,14 @@ class Shard:
         return progress
 
     def forget(self) -> None:
-        """Throw away what was walked so far, to start over."""
-        for name in self.page_files():
-            self._folder.discard(name)
+        """Throw away what was walked so far, to start over.
+
+        The last page goes first: after a crash in here, what is left is still the beginning of the walk, and no
+        later page can pass for one of the next walk.
+        """
+        for name in reversed(self._folder.names()):
+            if name.startswith(self._page_prefix):
+                self._folder.discard(name)
 
     def walk(self, fetch: Callable[[str], Page]) -> int:
         """Read page after page and write each down, from where an earlier try stopped. Returns the pages read.
@@ -107,18 +116,15 @@ class Shard:
         bad: list[dict[str, str]] = []
         outside = 0
         for position, item in enumerate(items):
+            platform.check_lead(item, self._query)
             try:
                 row = platform.read_lead(item)
             except BadLeadError as error:
                 key = item.get("leadId")
-                name = (
-                    str(key)
-                    if isinstance(key, int)
-                    else f"shard {self._number} page {number} item {position}"
-                )
+                named = isinstance(key, int) and not isinstance(key, bool)
+                name = str(key) if named else f"shard {self._number} page {number} item {position}"
                 bad.append({"row_key": name, "detail": str(error)})
                 continue
-            platform.check_row(row, self._query)
             if self._belongs(row["uploaded_at"]):
                 rows.append(row)
             else:
@@ -164,7 +170,7 @@ def assemble(
     snapshot: RunFolder,
     *,
     source_time: datetime,
-    night: str | None,
+    night: str,
     facts: dict[str, Any],
 ) -> Pulled:
     """Put the pages of all shards together into a snapshot and commit it.
@@ -172,18 +178,27 @@ def assemble(
     A lead that came twice (the list moved while it was walked, or it sat on the edge of two shards) is kept once,
     as it was seen last. Leads that could not be kept are written as outcomes. One part is held in memory at a time,
     besides the lead ids. Counts are taken from what was written and put into the manifest's facts.
+    Raises StagingError for a shard whose last page has not been read.
     """
-    names = [name for shard in shards for name in shard.page_files()]
+    names: list[str] = []
     ids: list[pl.Series] = []
     seen = outside = 0
     bad: list[dict[str, str]] = []
-    for name in names:
-        content = pages.get(name) or b""
-        page = page_facts(content)
-        seen += page["inside"] + len(page["bad"])
-        outside += page["outside"]
-        bad += page["bad"]
-        ids.append(pl.read_parquet(io.BytesIO(content), columns=["lead_id"])["lead_id"])
+    for shard in shards:
+        following: str | None = FIRST_PAGE
+        for name in shard.page_files():
+            content = pages.get(name) or b""
+            page = page_facts(content)
+            following = page["next"]
+            seen += page["inside"] + len(page["bad"])
+            outside += page["outside"]
+            bad += page["bad"]
+            ids.append(pl.read_parquet(io.BytesIO(content), columns=["lead_id"])["lead_id"])
+            names.append(name)
+        if following is not None:
+            raise StagingError(
+                "A shard of the pull has not come to its end, so no snapshot was made. Pull again."
+            )
     all_ids = pl.concat(ids) if ids else pl.Series("lead_id", [], pl.Int64)
     last_seen = all_ids.is_last_distinct() if all_ids.n_unique() != len(all_ids) else None
     with snapshot.writing() as scratch:
@@ -264,16 +279,24 @@ class _PartWriter:
         return self._rows
 
 
-def snapshot_place(source: str, night: str | None) -> str:
-    """Where the snapshots of one source and night lie; a full pull has no night."""
-    return f"snapshots/{source}/{night or 'full'}"
+def snapshot_place(source: str, night: str) -> str:
+    """Where the snapshots of one source and night lie. A full pull lies under the night it was made for."""
+    return f"snapshots/{source}/{night}"
 
 
 def newest_snapshot(source: str, night: str | None) -> RunFolder | None:
-    """The newest complete snapshot of a night, or of the newest night that has one; None when there is none."""
+    """The newest complete snapshot of a night, or of the newest night that has one; None when there is none.
+
+    The newest is the one whose source time is: a pull that began earlier may well have ended later.
+    """
     nights = [night] if night else sorted(staging.places(f"snapshots/{source}"), reverse=True)
     for name in nights:
         found = staging.folders(snapshot_place(source, name))
         if found:
-            return max(found, key=lambda folder: folder.manifest().created_at)
+            return max(found, key=_age)
     return None
+
+
+def _age(folder: RunFolder) -> tuple[datetime, datetime]:
+    manifest = folder.manifest()
+    return manifest.source_time or manifest.created_at, manifest.created_at

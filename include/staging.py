@@ -67,17 +67,20 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:
-        """Read what `to_json` wrote. Raises StagingError for another schema version."""
-        raw = json.loads(text)
-        if raw.get("schema_version") != SCHEMA_VERSION:
-            raise StagingError(
-                f"This run folder was written in schema version {raw.get('schema_version')}, this release "
-                f"reads {SCHEMA_VERSION}. Run the step that made it again."
-            )
-        raw["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
-        raw["created_at"] = datetime.fromisoformat(raw["created_at"])
-        raw["source_time"] = datetime.fromisoformat(raw["source_time"]) if raw["source_time"] else None
-        return cls(**raw)
+        """Read what `to_json` wrote. Raises StagingError for another schema version, and for what is no manifest."""
+        try:
+            raw = json.loads(text)
+            if raw["schema_version"] != SCHEMA_VERSION:
+                raise StagingError(
+                    f"This run folder was written in schema version {raw['schema_version']}, this release "
+                    f"reads {SCHEMA_VERSION}. Run the step that made it again."
+                )
+            raw["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
+            raw["created_at"] = datetime.fromisoformat(raw["created_at"])
+            raw["source_time"] = datetime.fromisoformat(raw["source_time"]) if raw["source_time"] else None
+            return cls(**raw)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StagingError("Its manifest is cut or changed. Run the step that writes it again.") from None
 
 
 def sha256_of(path: Path) -> str:
@@ -95,7 +98,7 @@ class RunFolder:
     def __init__(self, path: str) -> None:
         self.path = path
         self._root = UPath(settings.staging_url()) / path
-        self._local = Path(str(self._root)) if self._root.protocol in ("", "file", "local") else None
+        self._local = Path(self._root.path) if self._root.protocol in ("", "file", "local") else None
 
     def __repr__(self) -> str:
         return f"RunFolder({self.path!r})"
@@ -113,6 +116,8 @@ class RunFolder:
                 f"There is no complete run folder at {self.path}. The step that writes it has not ended, or "
                 f"house-keeping removed it: run that step again."
             ) from None
+        except StagingError as error:
+            raise StagingError(f"{self.path} cannot be read. {error}") from None
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
@@ -171,8 +176,9 @@ class RunFolder:
             paths = []
             for name in names:
                 target = Path(scratch) / name
-                with (self._root / name).open("rb") as source, target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
+                if (self._root / name).exists():
+                    with (self._root / name).open("rb") as source, target.open("wb") as copy:
+                        shutil.copyfileobj(source, copy, 1 << 20)
                 paths.append(self._checked(target, manifest.files[name]))
             yield paths
 

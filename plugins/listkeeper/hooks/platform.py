@@ -55,9 +55,14 @@ class PlatformHook(VendorHook):
         return self.settings(connection).auth(connection.password or "")
 
     def get_conn(self, *args: Any, **kwargs: Any) -> Any:
-        """Open a session; afterwards `tenant` and `base_url` are known."""
+        """Open a session; afterwards `tenant` and `base_url` are known.
+
+        The vendor's own base URL ends in the prefix; a host that was given so means the same.
+        """
         self.tenant = self.settings(self.get_connection(self.http_conn_id))
-        return super().get_conn(*args, **kwargs)
+        session = super().get_conn(*args, **kwargs)
+        self.base_url = self.base_url.rstrip("/").removesuffix(self.tenant.prefix.rstrip("/"))
+        return session
 
     def lead_page(self, query: LeadQuery, link: str = FIRST_PAGE) -> Page:
         """
@@ -69,6 +74,8 @@ class PlatformHook(VendorHook):
         for attempt in range(1, TRIES + 1):
             try:
                 return self._lead_page_once(query, link)
+            except BadCursorError:
+                raise
             except VendorError as error:
                 wait = error.retry_after if isinstance(error, RateLimitedError) else 0.5 * 2 ** (attempt - 1)
                 if not error.again or attempt == TRIES or wait > LONGEST_WAIT:
@@ -86,11 +93,15 @@ class PlatformHook(VendorHook):
             url = platform.resolve_uri(self.base_url, self.tenant.prefix, link)
         answer = self.send("GET", url, params=query.params() if first else None, operation="list of leads")
         try:
-            return platform.read_page(answer.status, answer.headers, answer.body)
+            page = platform.read_page(answer.status, answer.headers, answer.body)
         except RequestRefusedError as error:
             if not first and answer.status == 400:
                 raise BadCursorError(self.vendor, str(error), http_status=400) from None
             raise
+        if page.next_uri is not None:
+            # A link that we would not follow is refused with its page, before the page becomes a checkpoint.
+            platform.resolve_uri(self.base_url, self.tenant.prefix, page.next_uri)
+        return page
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for one page of lead lists: the cheapest call that needs the token."""

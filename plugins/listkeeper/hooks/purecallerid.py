@@ -37,7 +37,8 @@ class PureCallerIdHook(VendorHook):
 
     def allows_http_webhook(self) -> bool:
         """Whether the connection lets a webhook go to plain http on this machine (a sandbox)."""
-        return bool(self.extras(self.get_connection(self.http_conn_id)).get("allow_http_webhook", False))
+        allowed = self.extras(self.get_connection(self.http_conn_id)).get("allow_http_webhook", False)
+        return str(allowed).lower() == "true"
 
     def load_list(self, *, campaign: str, csv: Path, file_name: str, process_request: str) -> ListLoad:
         """

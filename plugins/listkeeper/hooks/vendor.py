@@ -6,23 +6,48 @@ headers is undone: every extra is read by name, and an unknown one is an error t
 
 from __future__ import annotations
 
+import logging
+import re
+import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import requests
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk import Connection
 from airflow.sdk.log import mask_secret
+from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
 from urllib3.exceptions import NewConnectionError
 
 from include.vendors.errors import AuthenticationError, LostAnswerError, UnavailableError, VendorError
 
-HTTP_EXTRAS = ("verify", "cert", "proxies", "timeout", "max_redirects", "trust_env", "headers")
+HTTP_EXTRAS = ("verify", "cert", "proxies", "timeout", "trust_env", "headers")
 """Extras of every vendor connection; `verify` is true, false or the path of a CA file."""
+
+BEFORE_SENDING = (
+    "WRONG_VERSION_NUMBER",
+    "HTTP_REQUEST",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "UNSUPPORTED_PROTOCOL",
+)
+"""TLS errors of a handshake that failed. Any other may come when the request is already under way."""
 
 DEFAULT_TIMEOUT = (10.0, 120.0)
 """Seconds to connect, and to wait for the next byte of an answer."""
+
+
+class NoQueries(logging.Filter):
+    """Takes the query off every URL that urllib3 logs: it may hold a customer key."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(re.sub(r"\?\S*", "?...", a) if isinstance(a, str) else a for a in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(NoQueries())
 
 
 @dataclass(frozen=True)
@@ -30,8 +55,8 @@ class Answer:
     """An answer, read whole."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 class VendorHook(HttpHook):
@@ -73,6 +98,15 @@ class VendorHook(HttpHook):
                 self.vendor, f"Connection {self.http_conn_id} holds no key: put it into the password field."
             )
         mask_secret(connection.password)
+        if (
+            not (connection.password.isascii() and connection.password.isprintable())
+            or " " in connection.password
+        ):
+            raise AuthenticationError(
+                self.vendor,
+                f"Connection {self.http_conn_id} holds no usable key: there is a blank, a line break or a letter in it "
+                "that no key has. Copy it into the password field again.",
+            )
         session.headers.update(self.auth_headers(connection))
         # Without this, requests would read ~/.netrc and could replace the header.
         session.auth = lambda request: request
@@ -82,13 +116,50 @@ class VendorHook(HttpHook):
         self, session: requests.Session, connection: Connection, extra_options: dict[str, Any]
     ) -> requests.Session:
         extras = self.extras(connection)
-        session.proxies = extras.get("proxies", {})
-        session.verify = extras.get("verify", True)
+        session.proxies = self._object(extras, "proxies")
+        session.verify = self._verify(extras.get("verify", True))
         session.cert = extras.get("cert")
-        session.trust_env = extras.get("trust_env", True)
-        session.headers.update({str(k): str(v) for k, v in extras.get("headers", {}).items()})
-        self._timeout = extras.get("timeout", DEFAULT_TIMEOUT)
+        session.trust_env = str(extras.get("trust_env", True)).lower() == "true"
+        session.headers.update({str(k): str(v) for k, v in self._object(extras, "headers").items()})
+        self._timeout = self._seconds(extras["timeout"]) if "timeout" in extras else DEFAULT_TIMEOUT
         return session
+
+    def _object(self, extras: Mapping[str, Any], name: str) -> dict[str, Any]:
+        value = extras.get(name, {})
+        if not isinstance(value, dict):
+            raise ValueError(f"Connection {self.http_conn_id}: the extra {name} must be an object.")
+        return value
+
+    def _verify(self, value: Any) -> bool | str:
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        if not Path(str(value)).exists():
+            raise ValueError(
+                f"Connection {self.http_conn_id}: the extra verify must be true, false or the path of a CA file; "
+                "there is no such file here."
+            )
+        return str(value)
+
+    def _seconds(self, value: Any) -> float:
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise ValueError(
+                f"Connection {self.http_conn_id}: the extra timeout must be a number of seconds."
+            )
+        return seconds
+
+    def _set_base_url(self, connection: Connection) -> None:
+        if not (connection.host or self.default_host):
+            raise ValueError(
+                f"Connection {self.http_conn_id} names no host: write the vendor's base URL into it."
+            )
+        super()._set_base_url(connection)
+        if "://" not in (connection.host or self.default_host) and not connection.schema:
+            # A host alone means https: a key must not travel in the clear because a prefix was forgotten.
+            self.base_url = self.base_url.replace("http://", "https://", 1)
 
     _timeout: Any = DEFAULT_TIMEOUT
 
@@ -118,10 +189,20 @@ class VendorHook(HttpHook):
             response = session.request(method, url, timeout=self._timeout, allow_redirects=False, **kwargs)
         except requests.exceptions.ConnectTimeout:
             raise self._never_left(operation, "no connection in time") from None
-        except requests.exceptions.SSLError:
-            raise self._never_left(
-                operation, "its certificate is not trusted; give a CA file in the connection's extra `verify`"
-            ) from None
+        except requests.exceptions.SSLError as error:
+            cause = _tls_cause(error)
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise self._never_left(
+                    operation,
+                    "its certificate is not trusted; give a CA file in the connection's extra `verify`",
+                ) from None
+            if cause is not None and cause.reason in BEFORE_SENDING:
+                raise self._never_left(
+                    operation, "its address does not speak TLS as we do; is it https?"
+                ) from None
+            raise self._lost(operation, "the encrypted connection broke") from None
+        except (InvalidHeader, InvalidSchema, InvalidURL, MissingSchema):
+            raise self._never_left(operation, "the connection's host or headers are not valid") from None
         except requests.exceptions.ProxyError:
             raise self._never_left(operation, "the proxy cannot be used") from None
         except requests.exceptions.ConnectionError as error:
@@ -144,3 +225,12 @@ class VendorHook(HttpHook):
         return LostAnswerError(
             self.vendor, f"The answer of {self.hook_name} to the {operation} is lost: {why}."
         )
+
+
+def _tls_cause(error: BaseException) -> ssl.SSLError | None:
+    """The error of the TLS library inside an error of requests, which wraps it in several layers."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ssl.SSLError):
+        inner = [getattr(found, "reason", None), *found.args]
+        found = next((e for e in inner if isinstance(e, BaseException)), None)
+    return found

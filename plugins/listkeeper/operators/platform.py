@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from include.staging import RunFolder
 
 STALE_WALK = timedelta(hours=6)
-"""A walk that stopped longer ago than this starts over: the vendor may have dropped its cursors."""
+"""A walk that began longer ago than this starts over: the vendor may have dropped its cursors."""
 
 
 class PullLeadsOperator(BaseOperator):
@@ -53,7 +53,7 @@ class PullLeadsOperator(BaseOperator):
             raise AirflowFailException(
                 f"The night {night} has not begun in {self.source.zone}; choose an earlier one."
             )
-        place = snapshot_place(self.source.name, night.isoformat() if window else None)
+        place = snapshot_place(self.source.name, night.isoformat())
         pages = RunFolder(f"pulls/{self.source.name}/{slug(context['dag_run'].run_id)}")
         started = self._started(pages, now)
         shards = self._shards(pages, window)
@@ -65,7 +65,7 @@ class PullLeadsOperator(BaseOperator):
             [shard for shard, _ in shards],
             snapshot,
             source_time=source_time.astimezone(UTC),
-            night=night.isoformat() if window else None,
+            night=night.isoformat(),
             facts={
                 "source": self.source.name,
                 "mode": self.source.mode,
@@ -88,7 +88,7 @@ class PullLeadsOperator(BaseOperator):
     def _night(self, context: Context, now: datetime) -> date:
         text = self.night or context["dag_run"].partition_key
         try:
-            return date.fromisoformat(text) if text else self.source.last_night(now)
+            return date.fromisoformat(str(text)) if text else self.source.last_night(now)
         except ValueError:
             raise AirflowFailException(f"{text!r} is no night; write a date such as 2026-11-20.") from None
 
@@ -99,7 +99,8 @@ class PullLeadsOperator(BaseOperator):
             started = datetime.fromisoformat(raw.decode())
             if now - started < STALE_WALK:
                 return started
-            pages.remove()
+        # Also without a beginning, as a crash while removing leaves them: pages of an unknown age.
+        pages.remove()
         pages.put("started.txt", now.isoformat().encode())
         return now
 

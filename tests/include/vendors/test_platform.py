@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -490,7 +491,7 @@ def test_shards_cover_a_night_without_gap_or_overlap(zone, night, count):
     shards = window_shards(start, end, count)
     assert len(shards) == count
     assert (moment(shards[0][0]), moment(shards[-1][1])) == (moment(start), moment(end))
-    for (since, until), (following, _) in zip(shards, shards[1:], strict=False):
+    for (since, until), (following, _) in itertools.pairwise(shards):
         assert moment(since) <= moment(until) == moment(following)
     assert all(time.microsecond == 0 for shard in shards for time in shard)
     # The next night begins where this one ends.
