@@ -159,6 +159,24 @@ _ALL: Final = (
         "The vendor found the number on a do-not-call or litigator list.",
         "Do not call it. Add the number to your own suppression list.",
     ),
+    Reason(
+        "unknown_lead",
+        "rejected",
+        "The dialer's list does not hold this lead (any more): somebody archived or deleted it, or the id is wrong.",
+        "Nothing to do for a lead that is gone; for a file of ids, check where the ids come from.",
+    ),
+    Reason(
+        "stayed_behind",
+        "rejected",
+        "The lead is in the archive, but it also stayed on the list: its copy differs, even after a second try.",
+        "Compare the columns of vicidial_list and vicidial_list_archive: an older, narrower archive table does this.",
+    ),
+    Reason(
+        "no_longer_old",
+        "rejected",
+        "It was called or changed after it was selected, so that no rule picks it any more; it was not archived.",
+        "Nothing to do: it is picked again when it is old enough.",
+    ),
     # Suppressed
     Reason(
         "on_suppression_list",
@@ -190,6 +208,18 @@ _ALL: Final = (
         "held",
         "The same lead went to this list in an earlier load.",
         "Nothing to do.",
+    ),
+    Reason(
+        "on_keep_list",
+        "held",
+        "The lead is on a keep-list of the flow, so it is never archived.",
+        "Nothing to do. If the entry is wrong, take it off the keep-list.",
+    ),
+    Reason(
+        "over_limit",
+        "held",
+        "The run was asked to archive fewer leads than the rules picked.",
+        "Nothing to do: a later run takes it. To take more at once, raise the limit.",
     ),
     Reason(
         "outside_window",
