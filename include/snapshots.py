@@ -117,18 +117,16 @@ class Shard:
         outside = 0
         for position, item in enumerate(items):
             platform.check_lead(item, self._query)
+            if not self._belongs(platform.uploaded_at(item)):
+                outside += 1
+                continue
             try:
-                row = platform.read_lead(item)
+                rows.append(platform.read_lead(item))
             except BadLeadError as error:
                 key = item.get("leadId")
                 named = isinstance(key, int) and not isinstance(key, bool)
                 name = str(key) if named else f"shard {self._number} page {number} item {position}"
                 bad.append({"row_key": name, "detail": str(error)})
-                continue
-            if self._belongs(row["uploaded_at"]):
-                rows.append(row)
-            else:
-                outside += 1
         facts = {"next": following, "inside": len(rows), "outside": outside, "bad": bad}
         buffer = io.BytesIO()
         pl.DataFrame(rows, schema=LEAD_COLUMNS).write_parquet(
@@ -218,7 +216,10 @@ def assemble(
             pl.DataFrame(bad, schema={"row_key": pl.String, "detail": pl.String}).select(
                 "row_key",
                 pl.lit("rejected").alias("state"),
-                pl.lit("source_unreadable").alias("reason"),
+                pl.when(pl.col("row_key").is_first_distinct())
+                .then(pl.lit("source_unreadable"))
+                .otherwise(pl.lit("source_repeated"))
+                .alias("reason"),
                 "detail",
                 pl.lit(None, pl.Int64).alias("batch"),
             ),
@@ -236,7 +237,7 @@ def assemble(
         lost = pl.concat(outcomes).cast(OUTCOME_COLUMNS)  # type: ignore[arg-type]
         lost.write_parquet(scratch / "outcomes-00000.parquet")
         repeated = lost.filter(reason="source_repeated").height
-        pulled = Pulled(len(names), seen, kept, len(bad), repeated, outside)
+        pulled = Pulled(len(names), seen, kept, lost.height - repeated, repeated, outside)
         snapshot.commit(
             scratch,
             Manifest(

@@ -319,8 +319,7 @@ def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
     lead_id = _int(item, "leadId")
     if lead_id is None:
         raise BadLeadError("leadId is missing")
-    times = item.get("timestamps")
-    times = times if isinstance(times, Mapping) else {}
+    times = _times(item)
     uploaded = _text(times.get("uploaded"))
     data = item.get("dataFields")
     return {
@@ -340,6 +339,19 @@ def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
         "next_attempt": _text(times.get("nextAttempt")),
         "data": orjson.dumps(data if isinstance(data, Mapping) else {}).decode(),
     }
+
+
+def uploaded_at(item: Mapping[str, Any]) -> datetime | None:
+    """When a lead was uploaded; None when it does not say so, or not in a form that the vendor is known to use."""
+    try:
+        return _uploaded_at(_text(_times(item).get("uploaded")))
+    except BadLeadError:
+        return None
+
+
+def _times(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    times = item.get("timestamps")
+    return times if isinstance(times, Mapping) else {}
 
 
 def _phones(value: Any) -> dict[str, str | None]:
