@@ -10,6 +10,8 @@ from include.sandbox.data import LeadFileError
 from include.sandbox.server import SEED, PortTakenError, SandboxServer
 from include.sandbox.suppression import write_suppression
 from include.sandbox.switches import PlatformSwitches, PureCallerIdSwitches, Switches
+from include.sandbox.vicidial_db import IN_MEMORY, VicidialDatabaseError
+from include.sandbox.vicidial_leads import FEWEST
 
 
 def main() -> None:
@@ -38,6 +40,19 @@ def main() -> None:
     parser.add_argument(
         "--suppression", type=Path, metavar="FILE", help="write the demo's suppression list there first"
     )
+    parser.add_argument(
+        "--vicidial-db",
+        default=IN_MEMORY,
+        metavar="URL",
+        help="Vicidial's database: an SQLAlchemy URL of SQLite, MariaDB or MySQL (default: SQLite in memory)",
+    )
+    parser.add_argument(
+        "--vicidial-leads",
+        type=int,
+        default=FEWEST,
+        metavar="N",
+        help=f"leads in vicidial_list (default: {FEWEST})",
+    )
     asked = parser.parse_args()
     if asked.leads and asked.synthetic:
         parser.error("--leads and --synthetic exclude each other")
@@ -55,8 +70,10 @@ def main() -> None:
             synthetic=asked.synthetic,
             seed=asked.seed,
             switches=switches,
+            vicidial_db=asked.vicidial_db,
+            vicidial_leads=asked.vicidial_leads,
         )
-    except (LeadFileError, PortTakenError) as error:
+    except (LeadFileError, PortTakenError, VicidialDatabaseError) as error:
         sys.exit(str(error))
     if asked.suppression:
         write_suppression(asked.suppression)

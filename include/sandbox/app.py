@@ -8,6 +8,7 @@
 | `GET, POST, DELETE /_sandbox/faults` | the rules (`faults.py`); POST adds one, or a list of them |
 | `GET, POST /_sandbox/switches` | the switches (`switches.py`); POST changes those that it names |
 | `GET /_sandbox/state/<vendor>` | what it holds and what was called; `?rows=false` leaves rows out |
+| `POST /_sandbox/vicidial/edit` | `{"lead_id": 7, "status": "SALE"}`: an agent edits a lead |
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from include.sandbox import platform, purecallerid
+from include.sandbox import platform, purecallerid, vicidial
 from include.sandbox.clock import Clock
 from include.sandbox.data import ZONE
 from include.sandbox.dialer import FIVE9_LISTS, RINGCX_LISTS
@@ -34,6 +35,7 @@ from include.sandbox.gate import Gate, Journal, json_response
 from include.sandbox.shapes import PREFIX
 from include.sandbox.switches import Switches
 from include.sandbox.tenant import AnyLeads
+from include.sandbox.vicidial_db import VicidialDatabase
 
 MakeLeads = Callable[[date], AnyLeads]
 """Makes a tenant's leads as they are on the morning of a day."""
@@ -44,15 +46,27 @@ class _Time(BaseModel):
     now: datetime | None
 
 
-_ERROR_BODIES: Final = {"platform": platform.error_body, "purecallerid": purecallerid.error_body}
+_ERROR_BODIES: Final[dict[str, Callable[[HTTPException, datetime], dict[str, Any] | None]]] = {
+    "platform": platform.error_body,
+    "purecallerid": purecallerid.error_body,
+    "vicidial": vicidial.error_body,
+}
 _RULES: TypeAdapter[list[Rule]] = TypeAdapter(list[Rule])
 
 
 class Sandbox:
     """An ASGI app: all vendors, and the controls over them."""
 
-    def __init__(self, make_leads: MakeLeads, switches: Switches) -> None:
+    def __init__(
+        self,
+        make_leads: MakeLeads,
+        switches: Switches,
+        vicidial_database: VicidialDatabase,
+        vicidial_leads: int,
+    ) -> None:
         self._make_leads = make_leads
+        self._vicidial_database = vicidial_database
+        self._vicidial_leads = vicidial_leads
         self._first_switches = switches
         self.clock = Clock()
         self._begin()
@@ -67,7 +81,10 @@ class Sandbox:
         self.leads = self._make_leads(today)
         self.platform = platform.Platform(self.leads, today, self.switches.platform, self.clock, self.faults)
         self.purecallerid = purecallerid.PureCallerId(self.switches.purecallerid, self.clock, self.faults)
-        vendors = [*self.platform.routes(), *self.purecallerid.routes()]
+        self.vicidial = vicidial.Vicidial(
+            self._vicidial_database, self._vicidial_leads, self.switches.vicidial, self.clock, self.faults
+        )
+        vendors = [*self.platform.routes(), *self.purecallerid.routes(), *self.vicidial.routes()]
         controls = [
             Route("/_sandbox", self._tell, methods=["GET"]),
             Route("/_sandbox/reset", self._reset, methods=["POST"]),
@@ -75,6 +92,7 @@ class Sandbox:
             Route("/_sandbox/faults", self._faults, methods=["GET", "POST", "DELETE"]),
             Route("/_sandbox/switches", self._switches, methods=["GET", "POST"]),
             Route("/_sandbox/state/{vendor}", self._state, methods=["GET"]),
+            Route("/_sandbox/vicidial/edit", self._edit, methods=["POST"]),
         ]
         handlers = {HTTPException: self._http_error, ValidationError: _invalid}
         app = Starlette(routes=[*controls, *vendors], exception_handlers=handlers)
@@ -87,7 +105,12 @@ class Sandbox:
 
     def refuse(self, vendor: str, error: HTTPException) -> Response:
         """Answer with an error in the vendor's own shape."""
-        answer = json_response(_ERROR_BODIES[vendor](error, self.clock.now()), error.status_code)
+        body = _ERROR_BODIES[vendor](error, self.clock.now())
+        answer = (
+            Response(status_code=error.status_code)
+            if body is None
+            else json_response(body, error.status_code)
+        )
         answer.headers.update(error.headers or {})
         return answer
 
@@ -96,7 +119,9 @@ class Sandbox:
         path = request.url.path
         if path.startswith("/_sandbox"):
             return json_response({"error": error.detail}, error.status_code)
-        return self.refuse("purecallerid" if path.startswith("/api/public") else "platform", error)
+        prefixes = {"/api/public": "purecallerid", vicidial.PREFIX: "vicidial"}
+        vendor = next((name for prefix, name in prefixes.items() if path.startswith(prefix)), "platform")
+        return self.refuse(vendor, error)
 
     # --- controls
 
@@ -113,6 +138,7 @@ class Sandbox:
                     },
                     "lists": {"five9": FIVE9_LISTS[0], "ringcx": RINGCX_LISTS[0]},
                 },
+                "vicidial": {"key": vicidial.KEY, "leads": self.vicidial.leads},
                 "data": self.leads.about,
             }
         )
@@ -158,10 +184,16 @@ class Sandbox:
             own = orjson.dumps(self.platform.state())[1:-1]
         elif vendor == "purecallerid":
             own = self.purecallerid.state(rows=rows)
+        elif vendor == "vicidial":
+            own = orjson.dumps(await self.vicidial.state(rows=rows))[1:-1]
         else:
-            raise HTTPException(404, f"There is no vendor {vendor}: use platform or purecallerid.")
+            raise HTTPException(404, f"There is no vendor {vendor}: use platform, purecallerid or vicidial.")
         calls = orjson.dumps(self.journal.state(vendor))[1:-1]
         return Response(b"{%s,%s}" % (own, calls), media_type="application/json")
+
+    async def _edit(self, request: Request) -> Response:
+        await self.vicidial.edit(await _asked(request))
+        return json_response({"edited": True})
 
 
 async def _asked(request: Request) -> Any:

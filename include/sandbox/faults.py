@@ -1,4 +1,4 @@
-"""Faults: a list of rules, each of which strikes the nth matching call, page, webhook or load of a vendor.
+"""Faults: a list of rules, each of which strikes the nth matching call, page, webhook, load or archive of a vendor.
 
 A rule is `{"vendor", "fault", "nth": 1, "times": 1, "op": null, "match": null, ...}`. It counts what matches
 from the moment it is set, and strikes from the nth match on, `times` times (`null` = for ever). `op` is the
@@ -17,7 +17,10 @@ Where a fault strikes is a property of its name:
   `webhook_doubled`, `webhook_reordered` (after the next one), `webhook_forged` (also a call to a made-up
   token, and one with another load's id to the right URL);
 * loads of PureCallerID (`match`: a part of the list's name), midway through the file: `load_error` (ends as
-  ERROR), `load_crash` (is never heard of again).
+  ERROR), `load_crash` (is never heard of again);
+* archives of Vicidial (calls that passed all checks): `crash_in_insert`, `crash_in_update`, `crash_in_delete`
+  (the server dies when the step did half of the leads), `crash_after_insert`, `crash_after_update` (between
+  the steps), `agent_edits` (an agent calls the first `leads` leads between update and delete).
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-Vendor = Literal["platform", "purecallerid"]
+Vendor = Literal["platform", "purecallerid", "vicidial"]
 CallFault = Literal[
     "drop_before", "drop_after", "delay", "late_answer", "status", "expired_token", "broken_json", "truncated"
 ]
@@ -35,19 +38,29 @@ WebhookFault = Literal[
     "webhook_lost", "webhook_late", "webhook_doubled", "webhook_reordered", "webhook_forged"
 ]
 LoadFault = Literal["load_error", "load_crash"]
-Point = Literal["call", "page", "webhook", "load"]
+ArchiveFault = Literal[
+    "crash_in_insert",
+    "crash_after_insert",
+    "crash_in_update",
+    "crash_after_update",
+    "crash_in_delete",
+    "agent_edits",
+]
+Point = Literal["call", "page", "webhook", "load", "archive"]
 
 POINTS: Final[dict[str, Point]] = {
     **dict.fromkeys(get_args(CallFault), "call"),
     **dict.fromkeys(get_args(PageFault), "page"),
     **dict.fromkeys(get_args(WebhookFault), "webhook"),
     **dict.fromkeys(get_args(LoadFault), "load"),
+    **dict.fromkeys(get_args(ArchiveFault), "archive"),
 }
 """Where each fault strikes."""
 
 POINTS_OF: Final[dict[str, frozenset[Point]]] = {
     "platform": frozenset({"call", "page"}),
     "purecallerid": frozenset({"call", "webhook", "load"}),
+    "vicidial": frozenset({"call", "archive"}),
 }
 """Where each vendor can be struck."""
 
@@ -58,7 +71,7 @@ class Rule(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     vendor: Vendor
-    fault: CallFault | PageFault | WebhookFault | LoadFault
+    fault: CallFault | PageFault | WebhookFault | LoadFault | ArchiveFault
     nth: int = Field(default=1, ge=1)
     times: int | None = Field(default=1, ge=1)
     op: str | None = None
@@ -66,6 +79,7 @@ class Rule(BaseModel):
     seconds: float = Field(default=1.0, ge=0)
     status: int = Field(default=429, ge=400, le=599)
     retry_after: int | None = Field(default=None, ge=0)
+    leads: int = Field(default=1, ge=1)
 
     _seen: int = PrivateAttr(default=0)
 

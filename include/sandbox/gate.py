@@ -21,6 +21,8 @@ Refuse = Callable[[str, HTTPException], Response]
 """(vendor, error) -> the answer in the vendor's own shape."""
 
 _CLOSE: Final = "sandbox.close"
+CRASHED: Final = "sandbox.crashed"
+"""A vendor sets this in the scope of a call that it did not survive: there is no answer."""
 
 
 class ClosableProtocol(HttpToolsProtocol):
@@ -101,7 +103,7 @@ class Gate:
             return None
         if "late_answer" in rules:
             await asyncio.sleep(rules["late_answer"].seconds)
-        if "drop_after" in rules:
+        if "drop_after" in rules or CRASHED in scope:
             await _hang_up(scope, receive)
             return None
         if "broken_json" in rules:

@@ -19,6 +19,8 @@ from include.sandbox.gate import ClosableProtocol
 from include.sandbox.switches import Switches
 from include.sandbox.synthetic import SyntheticLeads
 from include.sandbox.tenant import AnyLeads
+from include.sandbox.vicidial_db import IN_MEMORY, VicidialDatabase
+from include.sandbox.vicidial_leads import FEWEST
 
 SEED: Final = 20211107
 START_SECONDS: Final = 10.0
@@ -43,19 +45,22 @@ class SandboxServer:
         synthetic: int | None = None,
         seed: int = SEED,
         switches: Switches | None = None,
+        vicidial_db: str = IN_MEMORY,
+        vicidial_leads: int = FEWEST,
     ) -> None:
         def make_leads(today: date) -> AnyLeads:
             if synthetic is not None:
                 return SyntheticLeads(synthetic, today)
             return ftc_leads(today, seed) if leads is None else file_leads(leads, today)
 
-        self.sandbox = Sandbox(make_leads, switches or Switches())
         try:
             self._socket = socket.create_server((host, port))
         except OSError as error:
             raise PortTakenError(
                 f"Port {port} on {host} cannot be used ({error.strerror}). Choose another with --port."
             ) from error
+        self._database = VicidialDatabase(vicidial_db)
+        self.sandbox = Sandbox(make_leads, switches or Switches(), self._database, vicidial_leads)
         self.base_url = f"http://{host}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             self.sandbox,
@@ -91,6 +96,7 @@ class SandboxServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+        self._database.close()
 
     # --- controls
 
@@ -113,6 +119,10 @@ class SandboxServer:
     def switch(self, vendor: str, **changes: Any) -> None:
         """Change switches of a vendor."""
         self._control("POST", "/switches", {vendor: changes})
+
+    def edit(self, lead_id: int, **values: Any) -> None:
+        """Edit a lead of `vicidial_list` as an agent would."""
+        self._control("POST", "/vicidial/edit", {"lead_id": lead_id, **values})
 
     def state(self, vendor: str, *, rows: bool = True) -> dict[str, Any]:
         """Return what a vendor holds and what was called."""

@@ -1,11 +1,17 @@
 """What a tester may switch in each vendor: one model per vendor, the vendor's documented default first.
 
-A mark such as PL-14 or PC-5 names a hole of the vendor's contract: the switch plays the other reading of it.
+A mark such as PL-14, PC-5 or VA-4 names a hole of the vendor's contract: the switch plays the other reading of it.
 """
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from datetime import time
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from include.sandbox.vicidial_db import TEXT_WIDTHS
 
 
 class PlatformSwitches(BaseModel):
@@ -56,6 +62,44 @@ class PureCallerIdSwitches(BaseModel):
     )
 
 
+class VicidialSwitches(BaseModel):
+    """Readings of the archive API that the contract leaves open, and the office's hours."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    office_hours: bool = Field(default=True, description="refuse to archive inside office hours (VA-4)")
+    office_opens: time = Field(default=time(8), description="the first moment inside, local time")
+    office_closes: time = Field(default=time(17), description="the first moment outside, on the same day")
+    office_weekdays: list[Annotated[int, Field(ge=1, le=7)]] = Field(
+        default=[1, 2, 3, 4, 5], description="days with office hours; 1 is Monday"
+    )
+    office_zone: str = Field(default="Africa/Johannesburg", description="the office's IANA zone")
+    broken_commas: bool = Field(
+        default=False, description="four of the 400 bodies miss a comma, as printed by the vendor (case 25)"
+    )
+    legacy_status_code: bool = Field(default=False, description="bodies carry `http_code` too (case 26)")
+    archive_widths: dict[str, int] = Field(
+        default={}, description="text columns that are narrower in the archive, by name: an older schema"
+    )
+
+    @field_validator("office_zone")
+    @classmethod
+    def _zone_exists(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ValueError, ZoneInfoNotFoundError, OSError):
+            raise ValueError("is no IANA time zone") from None
+        return zone
+
+    @field_validator("archive_widths")
+    @classmethod
+    def _columns_are_text(cls, widths: dict[str, int]) -> dict[str, int]:
+        for name, width in widths.items():
+            if not 1 <= width <= TEXT_WIDTHS.get(name, 0):
+                raise ValueError(f"{name} is no text column, or has no such width")
+        return widths
+
+
 class Switches(BaseModel):
     """All switches of the sandbox."""
 
@@ -63,3 +107,4 @@ class Switches(BaseModel):
 
     platform: PlatformSwitches = PlatformSwitches()
     purecallerid: PureCallerIdSwitches = PureCallerIdSwitches()
+    vicidial: VicidialSwitches = VicidialSwitches()

@@ -21,9 +21,10 @@ A = (2012000001, "NJ")
 def test_addresses_and_keys(small):
     info = small.info()
     assert info["base_url"] == small.base_url
-    assert set(info) == {"base_url", "platform", "purecallerid", "data"}
+    assert set(info) == {"base_url", "platform", "purecallerid", "vicidial", "data"}
     assert set(info["platform"]) == {"token", "prefix"}
     assert info["platform"]["prefix"] == "/platform-api"
+    assert info["vicidial"] == {"key": "sandbox-vicidial-key", "leads": 600}
     vendor = info["purecallerid"]
     assert set(vendor) == {"key", "campaigns", "lists"}
     assert (len(vendor["key"]), len(base64.b64decode(vendor["key"], validate=True))) == (44, 32)

@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="u
 
 
 def test_faults_and_where_they_strike():
-    told = dict(re.findall(r"^\| `(\w+)` \| (call|page|webhook|load)s \|", PAGE, re.MULTILINE))
+    told = dict(re.findall(r"^\| `(\w+)` \| (call|page|webhook|load|archive)s \|", PAGE, re.MULTILINE))
     assert told == POINTS
 
 
@@ -35,6 +35,7 @@ def test_keys(small):
     vendor = info["purecallerid"]
     for text in (
         info["platform"]["token"],
+        info["vicidial"]["key"],
         vendor["key"],
         *vendor["campaigns"].values(),
         *vendor["lists"].values(),
