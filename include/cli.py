@@ -81,27 +81,26 @@ def flows(_asked: argparse.Namespace) -> Answer:
 
 
 def validate(asked: argparse.Namespace) -> Answer:
-    """Check flow files: those named, or all of the flows folder."""
+    """Check flow files: those named, each by itself, or all of the flows folder."""
     folder = settings.flows_folder()
     paths = asked.files or sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
     sources = {source.name for source in load_flows(PlatformSource)[0]}
-    problems: list[dict[str, str]] = []
-    seen: dict[str, tuple[Path, FlowFile]] = {}
+    read: list[tuple[Path, FlowFile]] = []
+    errors: list[FlowFileError] = []
     for path in paths:
         try:
-            flow = read_flow_file(path)
+            read.append((path, read_flow_file(path)))
         except FlowFileError as error:
-            problems += [_problem(path, problem) for problem in error.problems]
-            continue
-        if flow.dag_id in seen:
-            other = seen[flow.dag_id][0].name
-            problems.append(_problem(path, f"name: {other} already defines {flow.dag_id}"))
-        seen.setdefault(flow.dag_id, (path, flow))
-        if isinstance(flow, PlatformSource):
-            sources.add(flow.name)
-    for path, flow in seen.values():
-        if isinstance(flow, Delivery) and flow.source not in sources:
-            problems.append(_problem(path, f"source: no file defines the source {flow.source}"))
+            errors.append(error)
+    if not asked.files:  # the folder's own reader also knows the rules between files
+        errors = [broken.error for kind in KINDS.values() for broken in load_flows(kind)[1]]
+    sources |= {flow.name for _, flow in read if isinstance(flow, PlatformSource)}
+    problems = [_problem(error.file, problem) for error in errors for problem in error.problems]
+    problems += [
+        _problem(path.name, f"source: no file defines the source {flow.source}")
+        for path, flow in read
+        if isinstance(flow, Delivery) and flow.source not in sources
+    ]
     lines = [f"{p['file']}: {p['key']}: {p['rule']}" for p in problems]
     text = "\n".join(lines) or f"{len(paths)} flow files are good."
     return Answer({"files": len(paths), "problems": problems}, text, good=not problems)
@@ -333,9 +332,9 @@ def _told(finding: Finding) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _problem(path: Path, problem: str) -> dict[str, str]:
+def _problem(file: str, problem: str) -> dict[str, str]:
     key, mark, rule = problem.partition(": ")
-    return {"file": path.name, "key": key if mark else "the file", "rule": rule if mark else problem}
+    return {"file": file, "key": key if mark else "the file", "rule": rule if mark else problem}
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
