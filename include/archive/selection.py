@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -142,33 +142,34 @@ class LeadDatabase:
             )
             last = int(upper)
 
-    def still_fitting(self, lead_ids: Sequence[int], rules: Sequence[RetentionRule], keep: Keep) -> set[int]:
+    def fitting(self, lead_ids: Collection[int], rules: Sequence[RetentionRule], keep: Keep) -> set[int]:
         """Those of the leads that the rules still pick."""
-        found: set[int] = set()
-        with self._reading() as connection:
-            for some in _chunks(lead_ids):
-                query = picked_query(rules, keep, self._now).where(vicidial_list.c.lead_id.in_(some))
-                found.update(int(row[0]) for row in connection.execute(query))
-        return found
+        query = picked_query(rules, keep, self._now)
+        return self._found(lead_ids, query, vicidial_list.c.lead_id)
+
+    def listed(self, lead_ids: Collection[int]) -> set[int]:
+        """Those of the leads that stand in `vicidial_list`."""
+        ids = vicidial_list.c.lead_id
+        return self._found(lead_ids, sa.select(ids), ids)
+
+    def archived(self, lead_ids: Collection[int]) -> set[int]:
+        """Those of the leads that stand in `vicidial_list_archive`."""
+        ids = vicidial_list_archive.c.lead_id
+        return self._found(lead_ids, sa.select(ids), ids)
 
     def with_numbers(self, numbers: pl.Series) -> set[int]:
         """Ids of the leads whose main number is one of these (E.164 digits as integers)."""
-        found: set[int] = set()
-        with self._reading() as connection:
-            for some in _chunks(list(_spellings(numbers))):
-                query = sa.select(vicidial_list.c.lead_id).where(vicidial_list.c.phone_number.in_(some))
-                found.update(int(row[0]) for row in connection.execute(query))
-        return found
+        spellings = set(_spellings(numbers))
+        return self._found(spellings, sa.select(vicidial_list.c.lead_id), vicidial_list.c.phone_number)
 
-    def archived(self, lead_ids: Sequence[int]) -> set[int]:
-        """Those of the leads that stand in `vicidial_list_archive`."""
+    def _found(self, values: Collection[Value], query: sa.Select[Any], column: Any) -> set[int]:
+        """Ids that a query finds for these values of a column, looked up some at a time."""
         found: set[int] = set()
+        some = list(values)
         with self._reading() as connection:
-            for some in _chunks(lead_ids):
-                archive = vicidial_list_archive.c.lead_id
-                found.update(
-                    int(row[0]) for row in connection.execute(sa.select(archive).where(archive.in_(some)))
-                )
+            for start in range(0, len(some), LOOK_UP):
+                rows = connection.execute(query.where(column.in_(some[start : start + LOOK_UP])))
+                found.update(int(row[0]) for row in rows)
         return found
 
 
@@ -234,11 +235,6 @@ def _spellings(numbers: pl.Series) -> Iterator[str]:
         except NumberParseException:
             continue
         yield from (national, f"0{national}")
-
-
-def _chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
-    for start in range(0, len(values), LOOK_UP):
-        yield values[start : start + LOOK_UP]
 
 
 def select_leads(
