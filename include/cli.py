@@ -171,9 +171,14 @@ def resolve(asked: argparse.Namespace) -> Answer:
     """Settle a load that ended uncertain, as a person found it at the vendor."""
     with _ledger() as ledger:
         load = ledger.load(asked.load)
-        applied = run_path(load.dag_id, load.run_id, "plan")
+        flow = _flow(load.dag_id)
+        again = not asked.delivered and flow is not None and flow.safe_to_resend
         load = ledger.resolve(
-            load.id, delivered=asked.delivered, who=asked.who, why=asked.why, applied=applied
+            load.id,
+            delivered=asked.delivered,
+            who=asked.who,
+            why=asked.why,
+            applied=None if again else run_path(load.dag_id, load.run_id, "plan"),
         )
     counts = load.counts.to_dict() if load.counts else {}
     text = f"Load {load.id} is {load.verdict}: {', '.join(f'{n:,} {name}' for name, n in counts.items())}."
@@ -183,7 +188,8 @@ def resolve(asked: argparse.Namespace) -> Answer:
 def pause(asked: argparse.Namespace) -> Answer:
     """Let nothing be sent to a list until a person resumes it, or resume it."""
     paused = asked.command == "pause"
-    key = _target_key(asked.target)
+    flow = _flow(asked.target)
+    key = flow.target if flow else asked.target
     with _ledger() as ledger:
         ledger.pause_target(key, paused, asked.who, asked.why)
         ledger.record(
@@ -308,13 +314,13 @@ def _loads(ledger: Ledger, flow: str | None, limit: int) -> list[Load]:
     return [load for load in ledger.loads(limit, flow=name) if load.dag_id == flow]
 
 
-def _target_key(text: str) -> str:
-    """The ledger's key of a list; a flow's name or DAG id stands for the list it loads."""
+def _flow(text: str) -> Delivery | None:
+    """The delivery of this name or DAG id, None when no good flow file defines it."""
     for kind in KINDS.values():
         for flow in load_flows(kind)[0]:
             if isinstance(flow, Delivery) and text in (flow.name, flow.dag_id):
-                return flow.target
-    return text
+                return flow
+    return None
 
 
 def _told(finding: Finding) -> str:

@@ -135,12 +135,14 @@ class Ledger:
         with self._store.write() as connection:
             loads.finish(connection, loads.find(connection, load_id), state, counts, verdict, self._now())
 
-    def resolve(self, load_id: str, *, delivered: bool, who: str, why: str, applied: str) -> Load:
+    def resolve(self, load_id: str, *, delivered: bool, who: str, why: str, applied: str | None) -> Load:
         """Let a person say what became of an uncertain load's rows; return the load as it stands then.
 
-        Its batches, its counts, what stands on its list (`applied`, the keys' path in staging, when they were
-        delivered) and the evidence are written together. NotUncertainError, LoadBusyError, or CountsError when
-        batches and load disagree.
+        Its batches, its counts, what stands on its list and the evidence are written together. NotUncertainError,
+        LoadBusyError, or CountsError when batches and load disagree.
+
+        :param applied: the plan's path in staging, remembered as what is on the list when any row is; None when the
+            same rows may well be sent again.
         """
         with self._store.write() as connection:
             return resolve.resolve(

@@ -13,9 +13,20 @@ from include.ledger.records import Batch, Load
 
 
 def resolve(
-    connection: Connection, load: Load, *, delivered: bool, who: str, why: str, applied: str, now: datetime
+    connection: Connection,
+    load: Load,
+    *,
+    delivered: bool,
+    who: str,
+    why: str,
+    applied: str | None,
+    now: datetime,
 ) -> Load:
-    """Settle what is uncertain of a load as delivered or as rejected, finish it again, and keep it as evidence."""
+    """Settle what is uncertain of a load as delivered or as rejected, finish it again, and keep it as evidence.
+
+    :param applied: the plan's path in staging, to be remembered as what is on the list if any row is; None when the
+        same rows may well be sent again.
+    """
     if load.state != "uncertain" or load.counts is None:
         raise NotUncertainError(load.id, load.state)
     target = targets.find(connection, load.target, locked=True)
@@ -53,7 +64,7 @@ def resolve(
         rejected=load.counts.rejected + (0 if delivered else rows),
         uncertain=0,
     )
-    if delivered:
+    if applied is not None and counts.delivered:
         targets.mark_applied(connection, load, applied, now)
     targets.release(connection, load)
     loads.finish(connection, load, "done" if delivered else "failed", counts, verdict, now)
