@@ -6,6 +6,7 @@ breaks only the flow of that file.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -32,8 +33,9 @@ from include.leads.rules import CleanRules
 from include.vendors import purecallerid, vicidial
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=60)]
-Cron = Annotated[str, StringConstraints(pattern=r"^\S+ \S+ \S+ \S+ \S+$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+"""A tag or an owner: what is longer, Airflow refuses for the whole DAG file."""
 
 
 class FlowFileError(Exception):
@@ -52,8 +54,8 @@ class FlowFile(BaseModel):
     kind: str
     name: Name = Field(description="Name of the flow: small letters, digits and _. It ends the DAG id.")
     title: str = Field("", description="One line for people, shown on the DAG's page.")
-    owner: str = Field("listkeeper", description="Who is asked when the flow fails.")
-    tags: tuple[str, ...] = Field((), description="Extra tags of the DAG in Airflow's UI.")
+    owner: Label = Field("listkeeper", description="Who is asked when the flow fails.")
+    tags: tuple[Label, ...] = Field((), description="Extra tags of the DAG in Airflow's UI.")
 
     @property
     def dag_id(self) -> str:
@@ -81,7 +83,7 @@ class PlatformSource(FlowFile):
     kind: Literal["pull_platform_leads"]
     connection: Text = Field("platform_default", description="Airflow connection of type platform.")
     zone: Text = Field("UTC", description="IANA time zone of the night, such as Australia/Sydney.")
-    schedule: Cron = Field("0 2 * * *", description="When to pull, in the zone. Must run once a day.")
+    schedule: str = Field("0 2 * * *", description="When to pull, in the zone: minute, hour, `* * *`.")
     mode: Literal["night", "full"] = Field(
         "night",
         description="night: leads uploaded in that night's calendar day, so that a backfill rebuilds it. "
@@ -94,6 +96,14 @@ class PlatformSource(FlowFile):
     @classmethod
     def _known_zone(cls, value: str) -> str:
         return known_zone(value)
+
+    @field_validator("schedule")
+    @classmethod
+    def _once_a_day(cls, value: str) -> str:
+        # Any other rhythm would leave nights out, or name two runs after the same night.
+        if not re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", value):
+            raise ValueError('must run once a day; write minute and hour, such as "30 2 * * *"')
+        return value
 
     @model_validator(mode="after")
     def _full_needs_a_list(self) -> PlatformSource:
@@ -123,6 +133,8 @@ class Recipe:
         rejected as `not_ten_digits`.
     :param replaces: whether the load empties the list first.
     :param updates: whether a lead that is sent again updates its old self instead of standing there twice.
+    :param unique: target column by which an append updates; a lead without a value there is rejected as
+        `key_missing`, because it would stand there twice.
     :param options: everything else that changes what the vendor does; part of the plan's hash.
     """
 
@@ -131,6 +143,7 @@ class Recipe:
     replaces: bool
     updates: bool
     options: dict[str, Any]
+    unique: str | None = None
 
 
 class Column(BaseModel):
@@ -221,10 +234,12 @@ class PureCallerIdFlow(Delivery):
         )
         if problems:
             raise ValueError("; ".join(problems))
+        if self.unique_column is not None and self.dialer != "five9":
+            raise ValueError("unique_column: only Five9 has one; leave it out for ringcx")
         if self.unique_column is not None and self.unique_column not in [
             column.to for column in self.columns
         ]:
-            raise ValueError(f"unique_column {self.unique_column} is not among columns[].to")
+            raise ValueError(f"unique_column: {self.unique_column} is not among columns[].to")
         phone = purecallerid.PHONE_COLUMN[self.dialer]
         if next(column.source for column in self.columns if column.to == phone) != "phone":
             raise ValueError(f"the column {phone} must come from `phone`, the cleaned number")
@@ -252,8 +267,9 @@ class PureCallerIdFlow(Delivery):
             columns=tuple((column.to, column.source) for column in self.columns),
             phone="national",
             replaces=self.mode == "REPLACE",
-            updates=self.dialer == "five9" and self.unique_column is not None,
+            updates=self.unique_column is not None,
             options={"dialer": self.dialer, "campaign": self.campaign, "dedupe": self.dedupe},
+            unique=self.unique_column if self.mode == "APPEND" else None,
         )
 
     @property
@@ -383,18 +399,38 @@ def known_zone(value: str) -> str:
     return value
 
 
-def read_flow_file(path: Path) -> FlowFile:
-    """Read and check one flow file. Raises FlowFileError."""
+class _Loader(yaml.SafeLoader):
+    """YAML without its silent surprises: a key that stands twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        written: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in written:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value} stands twice", problem_mark=key.start_mark
+                )
+            written.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> Any:
+    """Read a YAML file. Raises FlowFileError."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         raise FlowFileError(
             path.name, [f"{where}this is no YAML ({getattr(error, 'problem', error)})"]
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FlowFileError(path.name, [f"the file cannot be read ({type(error).__name__})"]) from None
+    except (ValueError, RecursionError, OSError) as error:  # a date such as 2026-13-45 is a ValueError
+        why = str(error) if type(error) is ValueError else type(error).__name__
+        raise FlowFileError(path.name, [f"the file cannot be read ({why})"]) from None
+
+
+def read_flow_file(path: Path) -> FlowFile:
+    """Read and check one flow file. Raises FlowFileError."""
+    raw = _read_yaml(path)
     if not isinstance(raw, dict):
         raise FlowFileError(path.name, ["the file must hold keys and values, beginning with kind and name"])
     model = KINDS.get(str(raw.get("kind")))
@@ -409,12 +445,13 @@ def read_flow_file(path: Path) -> FlowFile:
 def load_flows(kind: type[AnyFlow], folder: Path | None = None) -> tuple[list[AnyFlow], list[BrokenFlow]]:
     """Read every flow file of one kind: the good ones in name order, and the broken ones.
 
-    A second file that claims the name of an earlier one is broken. Files whose kind cannot be told are reported
-    under the first kind that is asked for in `KINDS`, so that no file is passed over in silence.
+    A second file that claims the name of an earlier one, or writes the same list, is broken. Files whose kind cannot
+    be told are reported under the first kind of `KINDS`, so that no file is passed over in silence.
     """
     folder = folder or settings.flows_folder()
     good: dict[str, AnyFlow] = {}
-    broken: list[BrokenFlow] = []
+    targets: dict[str, str] = {}
+    wrong: list[tuple[str, Path, FlowFileError]] = []
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         claimed, name = _claims(path)
         if KINDS.get(claimed, next(iter(KINDS.values()))) is not kind:
@@ -424,13 +461,18 @@ def load_flows(kind: type[AnyFlow], folder: Path | None = None) -> tuple[list[An
             flow = cast("AnyFlow", read_flow_file(path))
             if flow.name in good:
                 raise FlowFileError(path.name, [f"name: another file already defines {flow.dag_id}"])
+            if isinstance(flow, Delivery) and targets.setdefault(flow.target, path.name) != path.name:
+                raise FlowFileError(path.name, [f"list: {targets[flow.target]} already writes this list"])
             good[flow.name] = flow
         except FlowFileError as error:
-            taken = {flow.dag_id for flow in good.values()} | {flow.dag_id for flow in broken}
-            dag_id = f"{prefix}__{name}"
-            broken.append(
-                BrokenFlow(dag_id if dag_id not in taken else f"{dag_id}_{_safe(path.stem)}", error)
-            )
+            wrong.append((f"{prefix}__{name}", path, error))
+    broken: list[BrokenFlow] = []
+    taken = {flow.dag_id for flow in good.values()}
+    # After all good ones, so that none of them loses its DAG to a broken file.
+    for dag_id, path, mistake in wrong:
+        free = dag_id if dag_id not in taken else f"{dag_id}_{_safe(path.name)}"
+        taken.add(free)
+        broken.append(BrokenFlow(free, mistake))
     return [good[name] for name in sorted(good)], broken
 
 
@@ -449,8 +491,8 @@ def find_flow(kind: type[AnyFlow], name: str, folder: Path | None = None) -> Any
 def _claims(path: Path) -> tuple[str, str]:
     """The kind and name a file claims, as far as they can be read, to name the DAG of a broken one."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+        raw = _read_yaml(path)
+    except FlowFileError:
         raw = None
     raw = raw if isinstance(raw, dict) else {}
     return str(raw.get("kind")), _safe(str(raw.get("name") or path.stem))
