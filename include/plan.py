@@ -44,15 +44,17 @@ class PlanError(Exception):
 
 @dataclass(frozen=True)
 class Before:
-    """What stands on the list as far as we know: rows and keys applied last, and of which source.
+    """What stands on the list as far as we know: rows and keys applied last, and by which plan.
 
     :param keys: `keys.parquet` of the load applied last; for an append only when that was of the same night, which is
         when rows could be sent twice.
+    :param plan_hash: hash of the plan applied last; None when something was sent to the list since, so that it may
+        no longer hold what that plan left there.
     """
 
     rows: int | None = None
     keys: Path | None = None
-    source_time: datetime | None = None
+    plan_hash: str | None = None
 
 
 def make_plan(
@@ -81,10 +83,10 @@ def make_plan(
     rejected or held here). One part is in memory at a time, besides the keys.
     """
     previous = _previous(before)
-    sources = [source for _, source in recipe.columns]
     header = [target for target, _ in recipe.columns]
     counts = {"added": 0, "changed": 0, "unchanged": 0}
-    rejected = held = kept_rows = 0
+    rejected = dict.fromkeys(("not_ten_digits", "key_missing"), 0)
+    held = usable_rows = 0
     keys: list[pl.DataFrame] = []
     sent: list[pl.DataFrame] = []
     samples: list[dict[str, str]] = []
@@ -92,15 +94,14 @@ def make_plan(
         pl.DataFrame(schema=dict.fromkeys(header, pl.String)).write_csv(payload)
         for number, path in enumerate(kept):
             frame = pl.read_parquet(path)
-            kept_rows += frame.height
-            usable = frame.filter(pl.col(recipe.phone).is_not_null())
-            unusable = frame.filter(pl.col(recipe.phone).is_null())
-            rejected += unusable.height
-            cells = usable.select(
-                "row_key",
-                *(_cell(source, recipe.phone).alias(target) for target, source in recipe.columns),
-            )
-            marked = cells.select("row_key", row_hash=_row_hash(cells, header)).join(
+            problem = _problem(frame, recipe)
+            usable = frame.filter(problem.is_null())
+            usable_rows += usable.height
+            unusable = frame.select("row_key", reason=problem).filter(pl.col("reason").is_not_null())
+            for reason, count in unusable["reason"].value_counts().iter_rows():
+                rejected[reason] += count
+            cells = usable.select(_cell(source, recipe.phone).alias(to) for to, source in recipe.columns)
+            marked = usable.select("row_key", row_hash=_row_hash(cells)).join(
                 previous, on="row_key", how="left", maintain_order="left"
             )
             status = (
@@ -114,16 +115,13 @@ def make_plan(
             for name, count in statuses.value_counts().iter_rows():
                 counts[name] += count
             goes = _goes(statuses, recipe)
-            going = cells.filter(goes)
-            going.select(header).write_csv(payload, include_header=False)
+            cells.filter(goes).write_csv(payload, include_header=False)
             staying = usable.filter(~goes)
             held += staying.height
             keys.append(marked.select("row_key", "row_hash"))
-            sent.append(going.select("row_key"))
-            if len(samples) < SAMPLES:
-                phones = usable.filter(goes)["phone"].head(SAMPLES - len(samples))
-                names = going["row_key"].head(SAMPLES - len(samples))
-                samples += [{"row_key": k, "phone": masked(p)} for k, p in zip(names, phones, strict=True)]
+            sent.append(usable.filter(goes).select("row_key"))
+            first = usable.filter(goes).select("row_key", "phone").head(SAMPLES - len(samples))
+            samples += [{"row_key": key, "phone": masked(phone)} for key, phone in first.iter_rows()]
             _outcomes(unusable, staying).write_parquet(out / f"outcomes-{number:05d}.parquet")
     sent_keys = pl.concat([pl.DataFrame(schema={"row_key": pl.String}), *sent])
     sent_keys.write_parquet(out / SENT)
@@ -133,40 +131,19 @@ def make_plan(
     removed = previous.join(seen, on="row_key", how="anti").height if recipe.replaces else 0
 
     to_send = sent_keys.height
-    nothing_new = before.keys is not None and (
-        counts["added"] == counts["changed"] == removed == 0 if recipe.replaces else to_send == 0
-    )
-    unchanged = nothing_new and kept_rows > 0 and before.source_time == source_time
-    refusals = [] if unchanged else [*extra_refusals]
-    if not unchanged:
-        refusals += guards.check(
-            limits,
-            rows_in=cleaned["rows_in"],
-            rows_valid=_valid_rows(cleaned, kept_rows - rejected),
-            rows_after=to_send,
-            rows_now=before.rows,
-            source_time=source_time,
-            now=now,
-            replaces=recipe.replaces,
-            suppression=[
-                guards.SuppressionAge(entry["name"], entry["age_days"], entry["max_age_days"])
-                for entry in cleaned["suppression"]
-            ],
-        )
-    decision: Decision = (
-        "unchanged" if unchanged else "refused" if refusals else "plan_only" if action == "plan" else "apply"
-    )
     decided = {state: dict(reasons) for state, reasons in cleaned["decided"].items()}
-    if rejected:
-        decided.setdefault("rejected", {})["not_ten_digits"] = rejected
+    for reason, count in rejected.items():
+        if count:
+            of_state = decided.setdefault("rejected", {})
+            of_state[reason] = of_state.get(reason, 0) + count
     plan: dict[str, Any] = {
         **subject,
         "action": action,
-        "decision": decision,
+        "decision": "apply",
         "source_time": source_time.isoformat(),
         "rows_in": cleaned["rows_in"],
         "decided": decided,
-        "kept": kept_rows - rejected,
+        "kept": usable_rows,
         "now": before.rows,
         "after": to_send if recipe.replaces else (before.rows or 0) + counts["added"],
         **counts,
@@ -174,13 +151,37 @@ def make_plan(
         "to_send": to_send,
         "held": {"already_delivered": held} if held else {},
         "samples": samples,
-        "refusals": [refusal.__dict__ for refusal in refusals],
+        "refusals": [],
         "suppression": cleaned["suppression"],
         "changes": cleaned["changes"],
-        "columns": [{"to": target, "from": source} for target, source in zip(header, sources, strict=True)],
+        "columns": [{"to": target, "from": source} for target, source in recipe.columns],
         "options": recipe.options,
         "payload_sha256": _sha256(out / PAYLOAD),
     }
+    nothing_to_add = to_send == 0 and (held > 0 or limits.allow_empty)
+    if before.plan_hash == plan_hash(plan) if recipe.replaces else nothing_to_add:
+        plan["decision"] = "unchanged"
+    else:
+        refusals = [
+            *extra_refusals,
+            *guards.check(
+                limits,
+                rows_in=cleaned["rows_in"],
+                rows_valid=_valid_rows(cleaned, usable_rows),
+                rows_after=to_send,
+                rows_now=before.rows,
+                source_time=source_time,
+                now=now,
+                replaces=recipe.replaces,
+                suppression=[
+                    guards.SuppressionAge(entry["name"], entry["age_days"], entry["max_age_days"])
+                    for entry in cleaned["suppression"]
+                ],
+            ),
+        ]
+        plan["refusals"] = [refusal.__dict__ for refusal in refusals]
+        # A run that only plans shows what the guards would say, and is no failure: a backfill is old by nature.
+        plan["decision"] = "plan_only" if action == "plan" else "refused" if refusals else "apply"
     plan["hash"] = plan_hash(plan)
     (out / PLAN).write_text(json.dumps(plan, indent=1))
     return plan
@@ -226,15 +227,26 @@ def _cell(source: str, phone: str) -> pl.Expr:
     return pl.col(source).cast(pl.String)
 
 
-def _row_hash(cells: pl.DataFrame, header: Sequence[str]) -> pl.Series:
-    """64 bits of BLAKE2 over a row's cells: the same row has the same hash in every release."""
+def _problem(frame: pl.DataFrame, recipe: Recipe) -> pl.Series:
+    """Why a lead cannot be sent by this recipe, null when it can."""
+    no_key = pl.lit(False)
+    if recipe.unique is not None:
+        no_key = _cell(dict(recipe.columns)[recipe.unique], recipe.phone).fill_null("") == ""
+    no_phone = pl.col(recipe.phone).is_null()
+    problem = pl.when(no_phone).then(pl.lit("not_ten_digits")).when(no_key).then(pl.lit("key_missing"))
+    return frame.select(problem=problem)["problem"]
+
+
+def _row_hash(cells: pl.DataFrame) -> pl.Series:
+    """64 bits of BLAKE2 over a row's columns and cells: the same row has the same hash in every release."""
+    names = "\x1f".join(cells.columns).encode()
     joined = cells.select(
-        pl.concat_str([pl.col(name).fill_null("\x00") for name in header], separator="\x1f").alias("row")
+        pl.concat_str(pl.all().fill_null("\x00"), separator="\x1f").alias("row"),
     )["row"]
     return pl.Series(
         "row_hash",
         [
-            int.from_bytes(hashlib.blake2b(row.encode(), digest_size=8).digest(), "big", signed=True)
+            int.from_bytes(hashlib.blake2b(names + row.encode(), digest_size=8).digest(), "big", signed=True)
             for row in joined
         ],
         pl.Int64,
@@ -249,17 +261,19 @@ def _goes(statuses: pl.Series, recipe: Recipe) -> pl.Series:
 
 
 def _outcomes(unusable: pl.DataFrame, staying: pl.DataFrame) -> pl.DataFrame:
-    def rows(frame: pl.DataFrame, state: str, reason: str) -> pl.DataFrame:
-        return frame.select(
-            "row_key",
-            pl.lit(state).alias("state"),
-            pl.lit(reason).alias("reason"),
-            pl.lit(None, pl.String).alias("detail"),
-            pl.lit(None, pl.Int64).alias("batch"),
-        ).cast(OUTCOME_COLUMNS)  # type: ignore[arg-type]
-
+    """Outcomes of the rows that end here. :param unusable: row_key and reason."""
+    held = staying.select("row_key", reason=pl.lit("already_delivered"))
     return pl.concat(
-        [rows(unusable, "rejected", "not_ten_digits"), rows(staying, "held", "already_delivered")]
+        [
+            frame.select(
+                "row_key",
+                pl.lit(state).alias("state"),
+                "reason",
+                pl.lit(None, pl.String).alias("detail"),
+                pl.lit(None, pl.Int64).alias("batch"),
+            ).cast(OUTCOME_COLUMNS)  # type: ignore[arg-type]
+            for frame, state in ((unusable, "rejected"), (held, "held"))
+        ]
     )
 
 
