@@ -39,7 +39,11 @@ def write_outcomes(
     """Write the outcome of every row of a run into `out`.
 
     Steps that a broken run never reached are None: then the rows they would have decided on are held as `not_sent`.
-    Rows that were planned to be sent follow their batch; without a batch they are held for `held_reason`.
+    Rows that were planned to be sent follow their batch; those of a batch that never went out (still planned), or
+    without a batch, are held for `held_reason`.
+
+    :param batches: all batches of the plan, in order.
+
     Where a vendor refuses a few rows of a batch without naming them, all rows of the batch are written down as
     delivered with the reason `vendor_counts_only`: the run's counts, taken from the vendor's own, are the exact ones.
     """
@@ -80,10 +84,12 @@ def write_outcomes(
         sent = pl.read_parquet(files[0])
     position = 0
     for batch in batches:
-        state, reason = _ending(batch)
         keys = sent.slice(position, batch.rows)
         position += batch.rows
-        write(_outcome(keys, state, reason, batch.seq), f"batch-{batch.seq:05d}.parquet", ours=False)
+        never_sent = batch.state == "planned"
+        state, reason = ("held", held_reason) if never_sent else _ending(batch)
+        seq = None if never_sent else batch.seq
+        write(_outcome(keys, state, reason, seq), f"batch-{batch.seq:05d}.parquet", ours=never_sent)
     write(_outcome(sent.slice(position), "held", held_reason, None), "held.parquet", ours=True)
     return written
 
