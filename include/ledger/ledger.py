@@ -120,6 +120,11 @@ class Ledger:
         with self._store.read() as connection:
             return loads.unresolved(connection, target)
 
+    def last_sent(self, target: str) -> Load | None:
+        """The load that was sent to this list last, whatever became of it; None when nothing ever was."""
+        with self._store.read() as connection:
+            return loads.last_sent(connection, target)
+
     def finish_load(
         self,
         load_id: str,

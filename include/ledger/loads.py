@@ -57,6 +57,19 @@ def unresolved(connection: Connection, target: str) -> list[Load]:
     return [_load(row) for row in connection.execute(query)]
 
 
+def last_sent(connection: Connection, target: str) -> Load | None:
+    """The load to a list whose batch went out last."""
+    query = (
+        select(loads)
+        .join(batches, batches.c.load_id == loads.c.id)
+        .where(loads.c.target == target, batches.c.state != "planned")
+        .order_by(batches.c.intended_at.desc(), batches.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _load(row)
+
+
 def finish(
     connection: Connection, load: Load, state: LoadState, counts: Counts, verdict: str, now: datetime
 ) -> None:
