@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include import settings
 from include.flow_files import Delivery
@@ -22,7 +23,9 @@ from listkeeper.links import PlanLink, RejectsLink, ReportLink
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.ledger import Batch
+    from include.guards import Refusal
+    from include.ledger import Batch, Ledger, Load, Target
+    from include.plan import Before
     from include.staging import RunFolder
 
 AS_RELEASED, PLAN, APPLY = "as released", "plan", "apply"
@@ -35,6 +38,28 @@ def run_folder(context: Context, step: str) -> RunFolder:
     from include.staging import RunFolder, run_path
 
     return RunFolder(run_path(context["dag_run"].dag_id, context["dag_run"].run_id, step))
+
+
+STEPS = ("find_snapshot", "clean", "plan", "load")
+"""The steps before the reconciliation, in order."""
+
+
+@contextmanager
+def telling(context: Context) -> Iterator[None]:
+    """Leave the reason of a failure as XCom `stopped`, for the reconciliation; the next try begins without it.
+
+    Only messages of our own go there: those of other errors might quote a row.
+    """
+    try:
+        yield
+    except AirflowSkipException:
+        raise
+    except Exception as error:
+        ours = isinstance(error, AirflowException) or type(error).__module__.startswith("include.")
+        task = context["ti"].task_id
+        why = str(error) if ours else f"{task} failed ({type(error).__name__}); see its log."
+        context["ti"].xcom_push(key="stopped", value=why)
+        raise
 
 
 class DeliveryOperator(BaseOperator):
@@ -58,10 +83,14 @@ class FindSnapshotOperator(DeliveryOperator):
     A run that follows a pull takes the night of its partition; a run by hand takes the night of the form, or the
     newest complete one. What follows a backfill only plans.
 
-    Returns `{"snapshot", "night", "rows_in", "source_time", "action", "requested_by", "reason"}`.
+    Returns `{"snapshot", "night", "full", "rows_in", "source_time", "action", "requested_by", "reason"}`.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
+        with telling(context):
+            return self._find(context)
+
+    def _find(self, context: Context) -> dict[str, Any]:
         dag_run, params = context["dag_run"], context["params"]
         unknown = sorted(set(dag_run.conf or {}) - set(params))
         if unknown:
@@ -74,6 +103,7 @@ class FindSnapshotOperator(DeliveryOperator):
         return {
             "snapshot": folder.path,
             "night": manifest.night,
+            "full": manifest.facts.get("mode") == "full",
             "rows_in": manifest.rows,
             "source_time": (manifest.source_time or manifest.created_at).isoformat(),
             "action": self._action(
@@ -126,6 +156,10 @@ class CleanLeadsOperator(DeliveryOperator):
         self.found = found
 
     def execute(self, context: Context) -> dict[str, Any]:
+        with telling(context):
+            return self._clean(context)
+
+    def _clean(self, context: Context) -> dict[str, Any]:
         from include.leads.clean import clean
         from include.staging import Manifest, RunFolder
 
@@ -162,8 +196,10 @@ class PlanLoadOperator(DeliveryOperator):
         self.found, self.cleaned = found, cleaned
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from contextlib import ExitStack
+        with telling(context):
+            return self._plan(context)
 
+    def _plan(self, context: Context) -> dict[str, Any]:
         from include.plan import make_plan
         from include.staging import Manifest, RunFolder
         from listkeeper.hooks.ledger import open_ledger
@@ -172,7 +208,9 @@ class PlanLoadOperator(DeliveryOperator):
         source_time = datetime.fromisoformat(self.found["source_time"])
         out = run_folder(context, "plan")
         with ExitStack() as stack:
-            before = stack.enter_context(applied_before(ledger, flow, self.found["night"]))
+            # The night whose leads an earlier append may have put on the list; a full snapshot holds those of all.
+            night = None if self.found["full"] else self.found["night"]
+            before = stack.enter_context(applied_before(ledger, flow, night))
             kept = stack.enter_context(RunFolder(self.cleaned["clean"]).reading("kept-*.parquet"))
             scratch = stack.enter_context(out.writing())
             plan = make_plan(
@@ -194,7 +232,7 @@ class PlanLoadOperator(DeliveryOperator):
                 source_time=source_time,
                 action=self.found["action"],
                 limits=flow.guards,
-                extra_refusals=ledger_refusals(ledger, flow, source_time, context["dag_run"].run_id),
+                extra_refusals=ledger_refusals(ledger, flow, source_time, night, context["dag_run"].run_id),
                 now=datetime.now(UTC),
             )
             out.commit(scratch, Manifest(kind="plan", rows=plan["to_send"], source_time=source_time))
@@ -261,7 +299,7 @@ class ReconcileOperator(DeliveryOperator):
         clean, plan_folder = run_folder(context, "clean"), run_folder(context, "plan")
         batches: list[Batch] = []
         if planned:
-            batches = [batch for batch in ledger.batches(planned["load"]) if batch.state != "planned"]
+            batches = ledger.batches(planned["load"])
             ledger.release_target(planned["load"])
         out = run_folder(context, "outcomes")
         with out.writing() as scratch:
@@ -278,10 +316,12 @@ class ReconcileOperator(DeliveryOperator):
         result = reconcile(
             rows_in,
             Counter({state: n for state, n in written.decided.items() if n}),
-            batches,
+            [batch for batch in batches if batch.state != "planned"],
             min_valid_share=getattr(self.flow, "min_valid_share", 0.0),
         )
         problems = [*result.problems, *self._problems(context, found, planned)]
+        if (rows := sum(written.by_state.values())) != rows_in:
+            problems.append(f"{rows_in:,} rows came in, but the outcome files hold {rows:,}.")
         verdict = self._verdict(planned, problems, result.counts.uncertain)
         if planned:
             try:
@@ -304,21 +344,18 @@ class ReconcileOperator(DeliveryOperator):
         return summary
 
     def _problems(self, context: Context, found: dict[str, Any], planned: dict[str, Any]) -> list[str]:
-        problems = []
-        if not found:
-            problems.append("No snapshot was found to deliver; see the log of find_snapshot.")
-        elif not planned:
-            problems.append("The run stopped before it had a plan; see the log of the first red task.")
-        elif planned["decision"] == "refused":
+        """Why the steps before did not end well, in their own words."""
+        ti = context["ti"]
+        if planned.get("decision") == "refused":
             plan = json.loads(run_folder(context, "plan").get("plan.json") or b"{}")
-            problems += [refusal["text"] for refusal in plan.get("refusals", [])]
-        elif planned["decision"] == "apply" and planned["to_send"]:
-            why = context["ti"].xcom_pull(task_ids="load", key="stopped")
-            if why:
-                problems.append(why)
-            elif not context["ti"].xcom_pull(task_ids="load"):
-                problems.append("The load did not end; see the log of the task load.")
-        return problems
+            return [refusal["text"] for refusal in plan.get("refusals", [])]
+        if why := [text for step in STEPS if (text := ti.xcom_pull(task_ids=step, key="stopped"))]:
+            return why
+        if not found or not planned:
+            return ["The run stopped before it had a plan; see the log of the first red task."]
+        if planned["decision"] == "apply" and not ti.xcom_pull(task_ids="load"):
+            return ["The load did not end; see the log of the task load."]
+        return []
 
     @staticmethod
     def _verdict(planned: dict[str, Any], problems: list[str], uncertain: int) -> str:
@@ -368,40 +405,43 @@ class ReportOperator(DeliveryOperator):
         return {"report": out.path, "rows": rejects, "verdict": summary["verdict"]}
 
 
-def applied_before(ledger: Any, flow: Delivery, night: str | None) -> Any:
-    """What was applied to the flow's list last, its key file fetched; a context manager of `include.plan.Before`."""
-    from contextlib import contextmanager
+@contextmanager
+def applied_before(ledger: Ledger, flow: Delivery, night: str | None) -> Iterator[Before]:
+    """What was applied to the flow's list last, its key file fetched.
 
-    from include.ledger import UnknownTargetError
+    :param night: for an append: the night whose earlier loads count, None for those of any night.
+    """
     from include.plan import KEYS, Before
     from include.staging import RunFolder
 
-    @contextmanager
-    def opened() -> Any:
-        try:
-            target = ledger.target(flow.target)
-        except UnknownTargetError:
-            target = None
-        if target is None or target.applied is None:
-            yield Before()
-            return
-        applied_load = ledger.load(target.applied_load_id)
-        comparable = flow.recipe.replaces or applied_load.night == night
-        folder = RunFolder(target.applied)
-        rows = target.applied_rows if flow.recipe.replaces else None
-        if not comparable or not folder.exists():
-            yield Before(rows=rows, source_time=target.applied_source_time)
-            return
-        with folder.reading(KEYS) as files:
-            yield Before(rows=rows, keys=files[0], source_time=target.applied_source_time)
-
-    return opened()
+    applied = _applied(ledger, flow)
+    if applied is None:
+        yield Before()
+        return
+    target, load, path = applied
+    replaces = flow.recipe.replaces
+    last = ledger.last_sent(flow.target)
+    rows = target.applied_rows if replaces else None
+    plan_hash = target.applied_plan_hash if last is not None and last.id == load.id else None
+    folder = RunFolder(path)
+    if not (replaces or night in (None, load.night)) or not folder.exists():
+        yield Before(rows=rows, plan_hash=plan_hash)
+        return
+    with folder.reading(KEYS) as files:
+        yield Before(rows=rows, keys=files[0], plan_hash=plan_hash)
 
 
-def ledger_refusals(ledger: Any, flow: Delivery, source_time: datetime, run_id: str) -> list[Any]:
-    """Refusals that only the ledger knows: an older source, a paused list, an earlier load whose end is open."""
+def ledger_refusals(
+    ledger: Ledger, flow: Delivery, source_time: datetime, night: str | None, run_id: str
+) -> list[Refusal]:
+    """Refusals that only the ledger knows: an older source, a paused list, what may be on the list already.
+
+    :param night: for an append: the night whose earlier loads count, None for those of any night.
+    :param run_id: the run that plans; its own load does not stand in its way.
+    """
     from include.guards import Refusal
     from include.ledger import UnknownTargetError
+    from include.staging import RunFolder
 
     try:
         target = ledger.target(flow.target)
@@ -420,15 +460,38 @@ def ledger_refusals(ledger: Any, flow: Delivery, source_time: datetime, run_id: 
                 f"{source_time.isoformat()}. Old leads never overwrite newer ones.",
             )
         )
-    if not flow.safe_to_resend:
-        open_loads = [load.id for load in ledger.unresolved(flow.target) if load.run_id != run_id]
-        if open_loads:
-            refusals.append(
-                Refusal(
-                    "unresolved_load",
-                    f"Load {open_loads[0]} to this list ended uncertain: its rows may be on the list, and sending them "
-                    "again would call people twice. Find out at the vendor, then run "
-                    f"`listkeeper resolve {open_loads[0]}`.",
-                )
+    if flow.safe_to_resend:
+        return refusals
+    open_loads = [load.id for load in ledger.unresolved(flow.target) if load.run_id != run_id]
+    if open_loads:
+        refusals.append(
+            Refusal(
+                "unresolved_load",
+                f"Load {open_loads[0]} to this list ended uncertain: its rows may be on the list, and sending them "
+                "again would call people twice. Find out at the vendor, then run "
+                f"`listkeeper resolve {open_loads[0]}`.",
             )
+        )
+    applied = _applied(ledger, flow)
+    if applied is not None and night in (None, applied[1].night) and not RunFolder(applied[2]).exists():
+        refusals.append(
+            Refusal(
+                "keys_lost",
+                f"Some of these leads went to the list before, and the folder that says which is gone ({applied[2]}). "
+                "Sending all would call people twice: restore it, or wait for the next night.",
+            )
+        )
     return refusals
+
+
+def _applied(ledger: Ledger, flow: Delivery) -> tuple[Target, Load, str] | None:
+    """The flow's list, the load applied to it last, and where that load's plan lies; None before the first."""
+    from include.ledger import UnknownTargetError
+
+    try:
+        target = ledger.target(flow.target)
+    except UnknownTargetError:
+        return None
+    if target.applied_load_id is None or target.applied is None:
+        return None
+    return target, ledger.load(target.applied_load_id), target.applied

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include import settings
 from include.flow_files import PureCallerIdFlow
 from include.vendors import purecallerid
-from include.vendors.errors import LostAnswerError, RequestRefusedError, VendorError
-from listkeeper.operators.delivery import DeliveryOperator
+from include.vendors.errors import AuthenticationError, LostAnswerError, VendorError
+from listkeeper.operators.delivery import DeliveryOperator, telling
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,6 +49,11 @@ class LoadListOperator(DeliveryOperator):
         self.planned = planned
 
     def execute(self, context: Context) -> dict[str, Any]:
+        with telling(context):
+            return self._load()
+
+    def _load(self) -> dict[str, Any]:
+        from include.callbacks import collect
         from listkeeper.hooks.ledger import open_ledger
 
         decision = self.planned["decision"]
@@ -59,40 +65,47 @@ class LoadListOperator(DeliveryOperator):
             raise AirflowSkipException(f"Nothing to send: the plan is {decision.replace('_', ' ')}.")
         ledger = open_ledger()
         load = ledger.load(self.planned["load"])
+        relay = settings.relay_url()
+        if relay is not None:  # what came after an earlier try had given up
+            collect(ledger, purecallerid.VENDOR, relay)
         if self._outcome(ledger, load) is None:
-            self._send_if_needed(ledger, load, context)
-        if self._outcome(ledger, load) is None and not self._settled(ledger, load):
+            self._send_if_needed(ledger, load)
+        if self._outcome(ledger, load) is None and not self._batch(ledger, load).settled:
             self._defer(ledger, load)
-        return self._finish(ledger, load, context)
+        return self._finish(ledger, load)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on when the trigger fired; what happened is read from the ledger, not from the event."""
         from listkeeper.hooks.ledger import open_ledger
 
-        if not event or event.get("status") not in ("ended", "deadline"):
-            raise AirflowFailException("The trigger ended without saying why. Clear this task to look again.")
-        ledger = open_ledger()
-        return self._finish(ledger, ledger.load(self.planned["load"]), context)
+        with telling(context):
+            if not event or event.get("status") not in ("ended", "deadline"):
+                self._stop("The trigger ended without saying why. Clear this task to look again.")
+            ledger = open_ledger()
+            return self._finish(ledger, ledger.load(self.planned["load"]))
 
-    def _file_name(self, load: Load) -> str:
-        """The name under which the vendor knows the file: unguessable, so that a webhook can be told to be ours."""
-        return f"{self.flow.name}-{load.night or 'full'}-{load.id}.csv"
+    def _file_name(self, ledger: Ledger, load: Load) -> str:
+        """The name under which the vendor knows the file, unguessable, so that a webhook can be told to be ours.
+
+        It ends in the number of the attempt: where a load is sent again, only the end of the last attempt tells what
+        is on the list.
+        """
+        batches = ledger.batches(load.id)
+        attempt = batches[0].attempts if batches else 0
+        return f"{self.flow.name}-{load.night or 'full'}-{load.id}-{attempt}.csv"
 
     def _outcome(self, ledger: Ledger, load: Load) -> purecallerid.ListLoad | None:
         from listkeeper.triggers.callbacks import purecallerid_outcome
 
-        flow = self.list_flow
-        return purecallerid_outcome(ledger, load.id, flow.campaign, flow.list, self._file_name(load))
+        flow, name = self.list_flow, self._file_name(ledger, load)
+        return purecallerid_outcome(ledger, load.id, flow.campaign, flow.list, name)
 
     def _batch(self, ledger: Ledger, load: Load) -> Batch:
         return ledger.batches(load.id)[0]
 
-    def _settled(self, ledger: Ledger, load: Load) -> bool:
-        return self._batch(ledger, load).settled
-
     # Sending
 
-    def _send_if_needed(self, ledger: Ledger, load: Load, context: Context) -> None:
+    def _send_if_needed(self, ledger: Ledger, load: Load) -> None:
         from include.ledger import BatchPlan
         from include.plan import PAYLOAD, PLAN, check_plan
         from include.staging import RunFolder
@@ -110,68 +123,72 @@ class LoadListOperator(DeliveryOperator):
                     "An earlier try may have sent this load; it is not sent again, only waited for."
                 )
                 return
-            self._send(ledger, load, paths[PAYLOAD], context)
+            self._send(ledger, load, paths[PAYLOAD])
 
-    def _send(self, ledger: Ledger, load: Load, payload: Path, context: Context) -> None:
+    def _send(self, ledger: Ledger, load: Load, payload: Path) -> None:
         from include.ledger import OlderSourceError, TargetPausedError
         from listkeeper.hooks.purecallerid import PureCallerIdHook
 
         flow = self.list_flow
         others = [] if flow.safe_to_resend else [o for o in ledger.unresolved(load.target) if o.id != load.id]
         if others:
-            self._stop(context, f"Load {others[0].id} to this list is not settled; nothing was sent.")
-        try:
-            ledger.claim_target(load.id, timedelta(hours=flow.callback_hours) + CLAIM_MARGIN)
-        except (OlderSourceError, TargetPausedError) as error:
-            self._stop(context, f"Nothing was sent. {error}")
-        hook = PureCallerIdHook(flow.connection)
+            self._stop(f"Load {others[0].id} to this list is not settled; nothing was sent.")
         with payload.open(newline="", encoding="utf-8") as file:
             header = next(csv.reader(file))
-        token = ledger.intend(load.id, SEQ, again=flow.safe_to_resend)
-        try:
+        with closing(PureCallerIdHook(flow.connection)) as hook:
+            try:
+                # What can go wrong on our side goes wrong before the intent: after it the rows count as perhaps sent.
+                hook.session()
+                callbacks = self._callback_address(hook)
+                mapped = purecallerid.mapping(header, [column.to for column in flow.columns])
+                ledger.claim_target(load.id, timedelta(hours=flow.callback_hours) + CLAIM_MARGIN)
+                token = ledger.intend(load.id, SEQ, again=flow.safe_to_resend)
+            except (AuthenticationError, OlderSourceError, TargetPausedError, ValueError) as error:
+                self._stop(f"This try sent nothing. {error}")
             request = purecallerid.process_request(
                 dialer=flow.dialer,
                 mode=flow.mode,
                 dialer_list=flow.list,
-                mapped=purecallerid.mapping(header, [column.to for column in flow.columns]),
+                mapped=mapped,
                 dedupe=flow.dedupe,
-                webhook_url=self._webhook_url(hook, token),
+                webhook_url=None if callbacks is None else f"{callbacks}/{token}",
             )
-            answer = hook.load_list(
-                campaign=flow.campaign, csv=payload, file_name=self._file_name(load), process_request=request
-            )
-        except LostAnswerError as error:
-            taken = error.http_status is not None and error.http_status < 300
-            if flow.safe_to_resend and not taken:
+            try:
+                answer = hook.load_list(
+                    campaign=flow.campaign,
+                    csv=payload,
+                    file_name=self._file_name(ledger, load),
+                    process_request=request,
+                )
+            except LostAnswerError as error:
+                taken = error.http_status is not None and error.http_status < 300
+                if flow.safe_to_resend and not taken:
+                    raise
+                self.log.warning("%s It is not sent again; the webhook must tell.", error)
+                return
+            except VendorError as error:
+                # None of these left anything at the vendor.
+                ledger.withdraw(load.id, SEQ, str(error))
+                if not error.again:
+                    self._stop(str(error))
                 raise
-            self.log.warning("%s It is not sent again; the webhook must tell.", error)
-        except (VendorError, ValueError) as error:
-            # None of these left anything at the vendor.
-            ledger.withdraw(load.id, SEQ, str(error))
-            if isinstance(error, RequestRefusedError):
-                self._stop(context, str(error))
-            raise
-        else:
-            ledger.accept(
-                load.id, SEQ, answer.id, {"status": answer.status, "metrics": answer.metrics.__dict__}
-            )
-            self.log.info("PureCallerID took the load as %s (%s).", answer.id, answer.status)
-        finally:
-            hook.close()
+        ledger.accept(load.id, SEQ, answer.id, {"status": answer.status, "metrics": answer.metrics.__dict__})
+        self.log.info("PureCallerID took the load as %s (%s).", answer.id, answer.status)
 
-    def _webhook_url(self, hook: Any, token: str) -> str | None:
+    def _callback_address(self, hook: Any) -> str | None:
+        """Where the vendor shall call back, without the token. Raises ValueError when it would not call there."""
         base = settings.public_url()
         if base is None:
             return None
-        url = f"{base}/listkeeper/callbacks/{purecallerid.VENDOR}/{token}"
-        problem = purecallerid.webhook_problem(url, allow_http=hook.allows_http_webhook())
+        address = f"{base}/listkeeper/callbacks/{purecallerid.VENDOR}"
+        problem = purecallerid.webhook_problem(address, allow_http=hook.allows_http_webhook())
         if problem:
             raise ValueError(problem)
-        return url
+        return address
 
-    def _stop(self, context: Context, why: str) -> None:
-        """End the load for good: trying again changes nothing. The reconciliation reads the reason."""
-        context["ti"].xcom_push(key="stopped", value=why)
+    @staticmethod
+    def _stop(why: str) -> NoReturn:
+        """End the load for good: trying again changes nothing."""
         raise AirflowFailException(why)
 
     # Waiting and ending
@@ -189,40 +206,45 @@ class LoadListOperator(DeliveryOperator):
                 deadline=(since + timedelta(hours=flow.callback_hours)).isoformat(),
                 campaign=flow.campaign,
                 dialer_list=flow.list,
-                file_name=self._file_name(load),
+                file_name=self._file_name(ledger, load),
             ),
             method_name="resume",
         )
 
-    def _finish(self, ledger: Ledger, load: Load, context: Context) -> dict[str, Any]:
+    def _finish(self, ledger: Ledger, load: Load) -> dict[str, Any]:
         """Settle the batch by what the vendor said, or as uncertain, and let the list go."""
         batch = self._batch(ledger, load)
         ended = self._outcome(ledger, load)
+        final = batch.state in ("confirmed", "rejected")
+        if final and (ended is None or batch.vendor_counts != ended.metrics.__dict__):
+            self.log.info("A person has resolved this load as %s.", batch.state)
+            return {"resolved": batch.state}
         if ended is None:
-            return self._unknown(ledger, load, batch, context)
+            self._unknown(ledger, load, batch)
         outcome = purecallerid.judge(ended, batch.rows, self.list_flow.min_valid_share)
         sure = outcome.uncertain == 0
         ledger.settle(
             load.id,
             SEQ,
-            "uncertain" if not sure else "confirmed" if outcome.delivered else "rejected",
+            "uncertain" if not sure else "confirmed" if outcome.delivered or not batch.rows else "rejected",
             delivered=outcome.delivered,
             rejected=outcome.rejected,
             uncertain=outcome.uncertain,
             vendor_counts=ended.metrics.__dict__,
             note=outcome.problem,
         )
-        if outcome.delivered and sure:
+        # A bad end is not what was planned for the list, so that the same plan may be sent again. Where that would
+        # put leads there twice, what arrived is remembered all the same.
+        if sure and (outcome.problem is None or (outcome.delivered and not self.flow.safe_to_resend)):
             ledger.mark_applied(load.id, self.planned["plan"])
         ledger.release_target(load.id)
         if outcome.problem:
-            self._stop(context, outcome.problem)
+            self._stop(outcome.problem)
         self.log.info("%s: %d delivered, %d rejected.", ended.status, outcome.delivered, outcome.rejected)
         return ended.metrics.__dict__
 
-    def _unknown(self, ledger: Ledger, load: Load, batch: Batch, context: Context) -> dict[str, Any]:
-        if batch.state in ("confirmed", "rejected"):  # a person resolved it
-            return dict(batch.vendor_counts) or {"resolved": batch.state}
+    def _unknown(self, ledger: Ledger, load: Load, batch: Batch) -> NoReturn:
+        """Nobody told how it ended: settle every row as uncertain, which a late webhook or a person can undo."""
         why = (
             "No callback address is set (LISTKEEPER_PUBLIC_URL), and PureCallerID tells the outcome by webhook only"
             if settings.public_url() is None
@@ -240,5 +262,4 @@ class LoadListOperator(DeliveryOperator):
             note=why,
         )
         ledger.release_target(load.id)
-        self._stop(context, why)
-        raise AssertionError("_stop raises")
+        self._stop(why)
