@@ -1,8 +1,19 @@
-"""Fixtures of general use: the sandbox for a whole module, and a staging area of the test's own."""
+"""Fixtures of general use: the sandbox for a whole module, a staging area of the test's own, a real MariaDB.
+
+MariaDB is the one that LISTKEEPER_TEST_MARIADB names (a URL whose user may create databases), or a throw-away
+server from Debian's packages, in a temporary folder, on a loopback port and a socket of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,3 +38,86 @@ def staging_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "staging"
     monkeypatch.setenv("LISTKEEPER_STAGING", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """The URL of a server, without a database; its user may do everything, users and grants included."""
+    if url := os.environ.get("LISTKEEPER_TEST_MARIADB"):
+        yield url
+        return
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    server, install = (shutil.which(name, path=path) for name in ("mariadbd", "mariadb-install-db"))
+    if server is None or install is None:
+        why = "no MariaDB server here: apt-get install mariadb-server, or set LISTKEEPER_TEST_MARIADB"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    folder = Path(tempfile.mkdtemp(prefix="lk-maria-"))  # short: a socket's path may have 107 bytes
+    user = ["--user=root"] if os.geteuid() == 0 else []
+    data, log = f"--datadir={folder / 'data'}", folder / "log"
+    try:
+        made = subprocess.run(
+            [install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db", *user],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stdout
+        start = folder / "start.sql"
+        start.write_text("GRANT ALL ON *.* TO tester@'127.0.0.1' IDENTIFIED BY 'tester' WITH GRANT OPTION;\n")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        options = [
+            "--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder / 'socket'}", f"--init-file={start}",
+            f"--pid-file={folder / 'pid'}", "--skip-name-resolve", "--innodb-buffer-pool-size=16M",
+            "--innodb-flush-log-at-trx-commit=0", "--performance-schema=off",
+        ]  # fmt: skip
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [server, "--no-defaults", data, *options, *user], stdout=out, stderr=subprocess.STDOUT
+            )
+        try:
+            _wait_for(process, port, log)
+            yield f"mysql+pymysql://tester:tester@127.0.0.1:{port}"
+        finally:
+            process.kill()  # nothing of it is kept
+            process.wait()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    import pymysql
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            pymysql.connect(host="127.0.0.1", port=port, user="tester", password="tester").close()
+            return
+        except pymysql.err.OperationalError:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def make_mariadb(mariadb_server: str) -> Iterator[Callable[[], str]]:
+    """Make an empty database on the server, and return its URL. A server that stays gets clean."""
+    from sqlalchemy import create_engine, make_url, text
+
+    engine = create_engine(mariadb_server, isolation_level="AUTOCOMMIT")
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"listkeeper_test_{uuid.uuid4().hex[:12]}")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {made[-1]} CHARACTER SET utf8mb4"))
+        return make_url(mariadb_server).set(database=made[-1]).render_as_string(hide_password=False)
+
+    yield make
+    with engine.connect() as connection:
+        for name in made if "LISTKEEPER_TEST_MARIADB" in os.environ else ():
+            connection.execute(text(f"DROP DATABASE {name}"))
+    engine.dispose()
+
+
+@pytest.fixture
+def mariadb_url(make_mariadb: Callable[[], str]) -> str:
+    """An empty database of this test alone, on a real MariaDB."""
+    return make_mariadb()

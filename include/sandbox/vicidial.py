@@ -30,6 +30,7 @@ from include.sandbox.vicidial_db import (
     Struck,
     UnknownLeadsError,
     VicidialDatabase,
+    possible,
 )
 from include.sandbox.vicidial_json import BodyError, read_object
 from include.sandbox.vicidial_leads import ZONE, vicidial_leads
@@ -185,7 +186,7 @@ class Vicidial:
             f"{step}_leads" for step in ("insert", "update", "delete") if op == "archive" or step != "update"
         ]
         flags, ids = _read(body, names)
-        batch |= {"ids": len(ids), "highest_id": max(ids)}
+        batch |= {"ids": len(ids), "highest_id": max(possible(ids), default=None)}
         steps = Steps(flags["insert_leads"], flags.get("update_leads", False), flags["delete_leads"])
 
         def strike() -> Struck:

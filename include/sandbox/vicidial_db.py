@@ -266,8 +266,7 @@ class VicidialDatabase:
         now: datetime,
     ) -> Counts:
         with self._lock, self._steps() as db:
-            possible = [lead_id for lead_id in ids if 0 < lead_id <= LARGEST_ID]
-            found = set(db.scalars(select(source.c.lead_id).where(source.c.lead_id.in_(possible))))
+            found = set(db.scalars(select(source.c.lead_id).where(source.c.lead_id.in_(possible(ids)))))
             if unknown := [lead_id for lead_id in ids if lead_id not in found]:
                 raise UnknownLeadsError(unknown)
             struck = strike()
@@ -286,6 +285,11 @@ class VicidialDatabase:
                 _call(db, ids[: struck["agent_edits"].leads], now)
             deleted = step("delete", steps.delete, lambda ids: _delete(db, source, target, ids))
             return Counts(len(ids), inserted, updated, deleted)
+
+
+def possible(ids: list[int]) -> list[int]:
+    """Leave out what no lead_id can be."""
+    return [lead_id for lead_id in ids if 0 < lead_id <= LARGEST_ID]
 
 
 # --- the steps

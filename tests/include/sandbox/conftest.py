@@ -1,4 +1,7 @@
-"""The sandbox on a free port, clients for its vendors, and a receiver for its webhooks."""
+"""The sandbox on a free port, clients for its vendors, and a receiver for its webhooks.
+
+Vicidial's tests run twice: on SQLite in memory, and on a real MariaDB.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,6 +21,7 @@ import pytest
 from include.sandbox.purecallerid import FIVE9_CAMPAIGN, KEY, RINGCX_CAMPAIGN
 from include.sandbox.server import SandboxServer
 from include.sandbox.switches import PureCallerIdSwitches, Switches
+from include.sandbox.vicidial import KEY as VICIDIAL_KEY
 
 FAST = Switches(purecallerid=PureCallerIdSwitches(step_seconds=0.01))
 
@@ -170,6 +175,80 @@ class PureCallerIdClient:
 def purecallerid(small: SandboxServer) -> Iterator[PureCallerIdClient]:
     small.switch("purecallerid", inactive=[], dnc=[])
     client = PureCallerIdClient(small)
+    yield client
+    client.http.close()
+
+
+class VicidialClient:
+    """Calls the archive API as a client would."""
+
+    def __init__(self, server: SandboxServer) -> None:
+        self.server = server
+        self.http = httpx.Client(
+            base_url=server.base_url,
+            headers={"Authorization": f"Key={VICIDIAL_KEY}"},
+            trust_env=False,
+            verify=False,
+            timeout=30,
+        )
+
+    def post(self, body: Any, path: str = "archive", headers: dict[str, str] | None = None) -> httpx.Response:
+        """Post a body: bytes as they are, anything else as JSON."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.http.post(
+            f"/vicidial/leads/{path}",
+            content=content,
+            headers={"Content-Type": "application/json", **(headers or {})},
+        )
+
+    def body(self, flags: str, ids: Any, **changes: Any) -> dict[str, Any]:
+        """The body for `TFT` = insert, no update, delete; a change to `...` leaves the field out."""
+        names = ("insert_leads", "update_leads", "delete_leads")
+        asked = {
+            **{name: flag == "T" for name, flag in zip(names, flags, strict=True)},
+            "lead_ids": ids,
+            **changes,
+        }
+        return {name: value for name, value in asked.items() if value is not ...}
+
+    def archive(self, flags: str, ids: Iterable[int]) -> tuple[int, int, int, int]:
+        """Archive, and return the four counts."""
+        answer = self.post(self.body(flags, list(ids)))
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert body.pop("message") == "lead_ids batch was successfully processed"
+        assert list(body) == ["select_count", "insert_count", "update_count", "delete_count"]
+        return tuple(body.values())
+
+    def where(self, *leads: int) -> list[str]:
+        """Tell in which tables leads are: `list`, `archive`, `both` or `none`."""
+        ids = self.server.state("vicidial")["ids"]
+        names = {
+            (True, True): "both",
+            (True, False): "list",
+            (False, True): "archive",
+            (False, False): "none",
+        }
+        return [names[lead in ids["list"], lead in ids["archive"]] for lead in leads]
+
+    def at(self, local: str) -> None:
+        """Set the clock to a time in Johannesburg, such as `2026-11-23T10:00:00`."""
+        self.server.clock(datetime.fromisoformat(f"{local}+02:00"))
+
+
+@pytest.fixture(scope="session", params=["sqlite", "mariadb"])
+def _vicidial_server(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
+    url = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("make_mariadb")()
+    with SandboxServer(switches=FAST, synthetic=10, vicidial_db=url) as server:
+        yield server
+
+
+@pytest.fixture
+def vicidial(_vicidial_server: SandboxServer) -> Iterator[VicidialClient]:
+    """Leads 1 to 600, archive empty, Saturday 20:00: the state of the contract's cases."""
+    _vicidial_server.reset()
+    client = VicidialClient(_vicidial_server)
+    client.at("2026-11-21T20:00:00")
     yield client
     client.http.close()
 
