@@ -1,8 +1,8 @@
 """Commands for people and scripts: `listkeeper <command>`, or `python -m include.cli <command>`.
 
-Every command takes `--json`. Exit codes: 0 all is good, 1 something is wrong (a broken file, a refused plan, a
-broken chain, nothing found), 2 the command line is wrong. The ledger is that of `AIRFLOW_CONN_LISTKEEPER_LEDGER`,
-else `.listkeeper/ledger.db`; rows are read from `LISTKEEPER_STAGING`.
+Every command takes `--json`. Exit codes: 0 all is good, 1 something is wrong (a broken file, a plan that a guard
+refuses, a broken chain, nothing found), 2 the command line is wrong. The ledger is that of
+`AIRFLOW_CONN_LISTKEEPER_LEDGER`, else `.listkeeper/ledger.db`; rows are read from `LISTKEEPER_STAGING`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def flows(_asked: argparse.Namespace) -> Answer:
             "kind": flow.kind,
             "name": flow.name,
             "dag_id": flow.dag_id,
-            "target": flow.target if isinstance(flow, Delivery) else None,
-            "released": flow.released if isinstance(flow, Delivery) else None,
+            "target": getattr(flow, "target", None),  # a source writes to no list
+            "released": getattr(flow, "released", None),
         }
         for flow in good
     ]
@@ -107,7 +107,7 @@ def validate(asked: argparse.Namespace) -> Answer:
 
 
 def plan(asked: argparse.Namespace) -> Answer:
-    """Show the plan of a run, or of a flow's newest run that has one. A refused plan is not good."""
+    """Show the plan of a run, or of a flow's newest run that has one. One that a guard refuses is not good."""
     with _ledger() as ledger:
         if len(asked.what) == 2:
             load = ledger.load_for_run(*asked.what)
@@ -130,7 +130,7 @@ def plan(asked: argparse.Namespace) -> Answer:
     return Answer(
         {"load": load.id, "run_id": load.run_id, "plan": planned, "summary": summary},
         text.rstrip(),
-        good=planned["decision"] != "refused",
+        good=not planned["refusals"],
     )
 
 
@@ -314,11 +314,11 @@ def _loads(ledger: Ledger, flow: str | None, limit: int) -> list[Load]:
     return [load for load in ledger.loads(limit, flow=name) if load.dag_id == flow]
 
 
-def _flow(text: str) -> Delivery | None:
-    """The delivery of this name or DAG id, None when no good flow file defines it."""
+def _flow(text: str) -> Any:
+    """The flow of this name or DAG id that writes to a list, None when no good file defines it."""
     for kind in KINDS.values():
         for flow in load_flows(kind)[0]:
-            if isinstance(flow, Delivery) and text in (flow.name, flow.dag_id):
+            if text in (flow.name, flow.dag_id) and hasattr(flow, "target"):
                 return flow
     return None
 

@@ -27,25 +27,31 @@ BOUNDS: Final = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to"
 
 
 def page() -> str:
-    """Return `docs/flows.md`: per kind the manual of its DAG and its keys, then the sections that kinds share."""
+    """Return `docs/flows.md`: per kind the manual of its DAG and its keys, then the sections that kinds share.
+
+    A kind that no DAG file speaks of is left out: its files would do nothing.
+    """
     sections: dict[str, dict[str, Any]] = {}
     parts = [HEAD]
     for kind, model in KINDS.items():
+        manual = _manual(kind)
+        if manual is None:
+            continue
         schema = model.model_json_schema()
         sections |= schema.get("$defs", {})
-        parts.append(f"## `{kind}`\n\n{_manual(kind)}\n\n### Keys\n\n{_keys(schema)}")
+        parts.append(f"## `{kind}`\n\n{manual}\n\n### Keys\n\n{_keys(schema)}")
     for name, schema in sections.items():
         parts.append(f"## {name}\n\n{_one_line(schema.get('description', ''))}\n\n{_keys(schema)}")
     return "\n".join(f"{part.rstrip()}\n" for part in parts)
 
 
-def _manual(kind: str) -> str:
-    """The docstring of the DAG file that makes the DAGs of a kind, its title one level lower."""
+def _manual(kind: str) -> str | None:
+    """The docstring of the DAG file that makes the DAGs of a kind, its title in bold; None when there is none."""
     for path in sorted((settings.PROJECT_ROOT / "dags").glob("*.py")):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         if f"`kind: {kind}`" in text:
             return text.replace("### ", "**", 1).replace("\n", "**\n", 1)
-    raise ValueError(f"No DAG file's docstring speaks of `kind: {kind}`.")
+    return None
 
 
 def _keys(schema: dict[str, Any]) -> str:
