@@ -90,6 +90,20 @@ class OfficeHours(BaseModel):
         opens = self.next_open(now)
         return None if opens is None else opens - now
 
+    def next_window(self, now: datetime, at_least: timedelta = timedelta(0)) -> datetime:
+        """When the office next stands closed for at least so long, in UTC; the time that has passed does not count.
+
+        Raises HoursError when it never does.
+        """
+        moment = now
+        while moment - now < LOOK_AHEAD:
+            moment = self.next_close(moment)
+            opens = self.next_open(moment)
+            if opens is None or opens - moment >= at_least:
+                return moment
+            moment = opens
+        raise HoursError(f"the office never stays closed for {at_least}; ask for less")
+
     def _spans(self, now: datetime) -> Iterator[tuple[datetime, datetime]]:
         """Open spans around and after a moment, in UTC and in order; spans that touch are one."""
         zone = ZoneInfo(self.zone)
