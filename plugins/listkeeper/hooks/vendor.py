@@ -47,7 +47,8 @@ class NoQueries(logging.Filter):
         return True
 
 
-logging.getLogger("urllib3.connectionpool").addFilter(NoQueries())
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(NoQueries())
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,16 @@ class VendorHook(HttpHook):
         """
         session = self.session()
         try:
-            response = session.request(method, url, timeout=self._timeout, allow_redirects=False, **kwargs)
+            response = session.request(
+                method,
+                url,
+                timeout=self._timeout,
+                allow_redirects=False,
+                # Said again: by themselves a session's settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
+                verify=session.verify,
+                proxies=dict(session.proxies),
+                **kwargs,
+            )
         except requests.exceptions.ConnectTimeout:
             raise self._never_left(operation, "no connection in time") from None
         except requests.exceptions.SSLError as error:

@@ -125,7 +125,7 @@ class PullLeadsOperator(BaseOperator):
         return shards
 
     def _walk(self, shards: list[tuple[Shard, Any]]) -> None:
-        from include.vendors.platform import BadCursorError
+        from include.vendors.platform import BadCursorError, CursorLoopError
         from listkeeper.hooks.platform import PlatformHook
 
         # Connections are looked up here, in the task's own thread, and only then used by the others.
@@ -137,11 +137,12 @@ class PullLeadsOperator(BaseOperator):
             known = shard.progress().pages
             try:
                 return shard.walk(lambda link: hook.lead_page(query, link))
-            except BadCursorError:
+            except (BadCursorError, CursorLoopError):
                 if not known:
                     raise
                 self.log.warning(
-                    "The vendor has forgotten where an earlier try stopped; this shard starts over."
+                    "The way that an earlier try took is no way any more (the vendor has forgotten its cursor, or it "
+                    "leads in a circle); this shard starts over."
                 )
                 shard.forget()
                 return shard.walk(lambda link: hook.lead_page(query, link))
