@@ -116,6 +116,14 @@ def other() -> Iterator[RawServer]:
     server.close()
 
 
+@pytest.fixture
+def sink() -> Iterator[RawServer]:
+    """A server that forgets what it is sent."""
+    server = RawServer(keep_bodies=False)
+    yield server
+    server.close()
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate of loopback's own, with its key: a CA file that trusts itself."""
