@@ -181,7 +181,8 @@ def resolve(asked: argparse.Namespace) -> Answer:
             applied=None if again else run_path(load.dag_id, load.run_id, "plan"),
         )
     counts = load.counts.to_dict() if load.counts else {}
-    text = f"Load {load.id} is {load.verdict}: {', '.join(f'{n:,} {name}' for name, n in counts.items())}."
+    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    text = f"Load {load.id} is {load.verdict}: {told}."
     return Answer(asdict(load), text)
 
 
