@@ -68,6 +68,7 @@ def mariadb_server() -> Iterator[str]:
             "--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder / 'socket'}", f"--init-file={start}",
             f"--pid-file={folder / 'pid'}", "--skip-name-resolve", "--innodb-buffer-pool-size=16M",
             "--innodb-flush-log-at-trx-commit=0", "--performance-schema=off",
+            "--default-time-zone=+02:00",  # Vicidial's server keeps local time: here Johannesburg's
         ]  # fmt: skip
         with log.open("w") as out:
             process = subprocess.Popen(

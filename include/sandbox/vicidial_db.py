@@ -22,6 +22,7 @@ from sqlalchemy import (
     Connection,
     Date,
     DateTime,
+    Engine,
     Enum,
     Float,
     Integer,
@@ -60,6 +61,7 @@ _BIG: Final = mysql.BIGINT(unsigned=True)
 _SECONDS: Final = sqlite.DATETIME(truncate_microseconds=True)  # type: ignore[no-untyped-call]
 _TIME: Final = DateTime().with_variant(_SECONDS, "sqlite")
 _STAMP: Final = _TIME.with_variant(mysql.TIMESTAMP(), "mysql", "mariadb")
+_OFFSET: Final = Float().with_variant(Numeric(4, 2, asdecimal=False), "mysql", "mariadb")
 _CALLED: Final = ("Y", "N", *(f"Y{n}" for n in range(1, 11)), "D")
 
 
@@ -76,7 +78,7 @@ def _table(name: str, *, numbered: bool) -> Table:
         Column("vendor_lead_code", String(20)),
         Column("source_id", String(50)),
         Column("list_id", _BIG, nullable=False, default=0, index=True),
-        Column("gmt_offset_now", Numeric(4, 2).with_variant(Float(), "sqlite"), default=0),
+        Column("gmt_offset_now", _OFFSET, default=0),
         Column("called_since_last_reset", Enum(*_CALLED), default="N"),
         Column("phone_code", String(10)),
         Column("phone_number", String(18), nullable=False, index=True),
@@ -169,20 +171,11 @@ class VicidialDatabase:
     """The two tables on a database of our own; its methods may be called from any thread."""
 
     def __init__(self, url: str = IN_MEMORY) -> None:
-        kind = make_url(url).get_backend_name()
-        options: dict[str, Any] = {}
-        if kind == "sqlite" and make_url(url).database in (None, "", ":memory:"):
-            options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
-        elif kind in ("mysql", "mariadb"):
-            setting = f"SET time_zone = '{ZONE_OFFSET}', sql_mode = ''"  # as VICIdial wants its server
-            options = {"connect_args": {"init_command": setting}, "pool_pre_ping": True}
         self._lock = threading.Lock()
-        self._engine = create_engine(url, **options)
-        if kind == "sqlite":
-            event.listen(self._engine, "connect", _readers_do_not_block)
         try:
+            self._engine = _engine(url)
             self._create()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ImportError) as error:
             raise VicidialDatabaseError(
                 f"The database of --vicidial-db cannot be used: {error.__cause__ or error}"
             ) from error
@@ -338,7 +331,27 @@ def _call(db: Connection, ids: list[int], now: datetime) -> None:
     _edit(db, ids, {**called, "last_local_call_time": now, "modify_date": now})
 
 
-def _readers_do_not_block(connection: Any, _record: Any) -> None:
+# --- connecting
+
+
+def _engine(url: str) -> Engine:
+    """Prepare connections that suit the kind of database."""
+    address = make_url(url)
+    match address.get_backend_name():
+        case "mysql" | "mariadb":
+            setting = f"SET time_zone = '{ZONE_OFFSET}', sql_mode = ''"  # as VICIdial wants its server
+            return create_engine(address, connect_args={"init_command": setting}, pool_pre_ping=True)
+        case "sqlite" if address.database in (None, "", ":memory:"):  # all threads share the one connection
+            return create_engine(address, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        case "sqlite":
+            engine = create_engine(address)
+            event.listen(engine, "connect", _let_others_read)
+            return engine
+        case kind:
+            raise VicidialDatabaseError(f"--vicidial-db takes SQLite, MariaDB or MySQL, not {kind}.")
+
+
+def _let_others_read(connection: Any, _record: Any) -> None:
     """Let others read the file while the sandbox writes; what a power cut leaves does not matter here."""
     for pragma in ("journal_mode = WAL", "synchronous = OFF"):
         connection.execute(f"PRAGMA {pragma}").close()

@@ -1,6 +1,6 @@
 """The sandbox on a free port, clients for its vendors, and a receiver for its webhooks.
 
-Vicidial's tests run twice: on SQLite in memory, and on a real MariaDB.
+Vicidial's tests run twice: on a SQLite file, and on a real MariaDB.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine, create_engine, text
 
 from include.sandbox.purecallerid import FIVE9_CAMPAIGN, KEY, RINGCX_CAMPAIGN
 from include.sandbox.server import SandboxServer
@@ -180,10 +181,11 @@ def purecallerid(small: SandboxServer) -> Iterator[PureCallerIdClient]:
 
 
 class VicidialClient:
-    """Calls the archive API as a client would."""
+    """Calls the archive API as a client would, and looks into the tables."""
 
-    def __init__(self, server: SandboxServer) -> None:
+    def __init__(self, server: SandboxServer, database: Engine) -> None:
         self.server = server
+        self.database = database
         self.http = httpx.Client(
             base_url=server.base_url,
             headers={"Authorization": f"Key={VICIDIAL_KEY}"},
@@ -231,23 +233,36 @@ class VicidialClient:
         }
         return [names[lead in ids["list"], lead in ids["archive"]] for lead in leads]
 
+    def rows(self, sql: str) -> list[Any]:
+        """Ask the database itself, past the sandbox."""
+        with self.database.connect() as connection:
+            return list(connection.execute(text(sql)))
+
     def at(self, local: str) -> None:
         """Set the clock to a time in Johannesburg, such as `2026-11-23T10:00:00`."""
         self.server.clock(datetime.fromisoformat(f"{local}+02:00"))
 
 
 @pytest.fixture(scope="session", params=["sqlite", "mariadb"])
-def _vicidial_server(request: pytest.FixtureRequest) -> Iterator[SandboxServer]:
-    url = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("make_mariadb")()
+def _vicidial_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[SandboxServer, Engine]]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('vicidial')}/vicidial.db"
+    else:
+        url = request.getfixturevalue("make_mariadb")()
+    database = create_engine(url)
     with SandboxServer(switches=FAST, synthetic=10, vicidial_db=url) as server:
-        yield server
+        yield server, database
+    database.dispose()
 
 
 @pytest.fixture
-def vicidial(_vicidial_server: SandboxServer) -> Iterator[VicidialClient]:
+def vicidial(_vicidial_server: tuple[SandboxServer, Engine]) -> Iterator[VicidialClient]:
     """Leads 1 to 600, archive empty, Saturday 20:00: the state of the contract's cases."""
-    _vicidial_server.reset()
-    client = VicidialClient(_vicidial_server)
+    server, database = _vicidial_server
+    server.reset()
+    client = VicidialClient(server, database)
     client.at("2026-11-21T20:00:00")
     yield client
     client.http.close()
