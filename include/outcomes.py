@@ -5,9 +5,10 @@ So "why was this lead not loaded?" is a query, not a search in logs.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def write_outcomes(
     plan: RunFolder | None,
     batches: Sequence[Batch],
     held_reason: str,
+    named: Mapping[int, Mapping[str, str]] | None = None,
 ) -> Written:
     """Write the outcome of every row of a run into `out`.
 
@@ -43,6 +45,8 @@ def write_outcomes(
     without a batch, are held for `held_reason`.
 
     :param batches: all batches of the plan, in order.
+    :param named: rows that a vendor refused by name: batch -> row key -> reason (`named_rows`). The other rows of such
+        a batch are delivered.
 
     Where a vendor refuses a few rows of a batch without naming them, all rows of the batch are written down as
     delivered with the reason `vendor_counts_only`: the run's counts, taken from the vendor's own, are the exact ones.
@@ -89,9 +93,31 @@ def write_outcomes(
         never_sent = batch.state == "planned"
         state, reason = ("held", held_reason) if never_sent else _ending(batch)
         seq = None if never_sent else batch.seq
-        write(_outcome(keys, state, reason, seq), f"batch-{batch.seq:05d}.parquet", ours=never_sent)
+        refused = (named or {}).get(batch.seq, {}) if batch.settled and not batch.uncertain else {}
+        frame = _outcome(keys, state, reason, seq)
+        write(
+            _by_name(frame, refused) if refused else frame, f"batch-{batch.seq:05d}.parquet", ours=never_sent
+        )
     write(_outcome(sent.slice(position), "held", held_reason, None), "held.parquet", ours=True)
     return written
+
+
+def named_rows(folder: RunFolder) -> dict[int, dict[str, str]]:
+    """Read what a step wrote down about single rows of its batches: files `named-<batch>.json`, row key -> reason."""
+    names = [name for name in folder.names() if name.startswith("named-") and name.endswith(".json")]
+    return {
+        int(name.removeprefix("named-").removesuffix(".json")): json.loads(folder.get(name) or b"{}")
+        for name in names
+    }
+
+
+def _by_name(frame: pl.DataFrame, refused: Mapping[str, str]) -> pl.DataFrame:
+    """The rows of a settled batch of which the vendor named those that it did not take."""
+    reason = pl.col("row_key").replace_strict(dict(refused), default=None, return_dtype=pl.String)
+    return frame.with_columns(
+        state=pl.when(reason.is_null()).then(pl.lit("delivered")).otherwise(pl.lit("rejected")),
+        reason=reason.fill_null("delivered"),
+    )
 
 
 def _ending(batch: Batch) -> tuple[str, str]:

@@ -81,5 +81,21 @@ def get_provider_info() -> dict[str, Any]:
                     **_HTTP_FIELDS,
                 },
             },
+            {
+                "connection-type": "vicidial",
+                "hook-class-name": "listkeeper.hooks.vicidial.VicidialHook",
+                "hook-name": "Vicidial lead archive (TForge)",
+                "ui-field-behaviour": _form(
+                    "https://<server>", "API key", "the key alone, without Key= before it"
+                ),
+                "conn-fields": {
+                    "path": {
+                        "label": "Path",
+                        "description": "Only for a server of an earlier generation. Empty: /vicidial/leads/archive.",
+                        "schema": {"type": _TEXT},
+                    },
+                    **_HTTP_FIELDS,
+                },
+            },
         ],
     }

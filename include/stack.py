@@ -46,7 +46,8 @@ HEARTBEATS = {
     "triggerer": ("triggerer", "latest_triggerer_heartbeat"),
 }
 # What a stack leaves in its state folder, apart from the empty database kept for the next start.
-LEFT_BEHIND = ("airflow", "logs", "staging", "ledger.db*", "suppression.csv", "demo.json")
+LEFT_BEHIND = ("airflow", "logs", "staging", "ledger.db*", "suppression.csv", "vicidial.db*", "demo.json")
+VICIDIAL_LEADS = 10_000  # on the sandbox's dialer: enough for some thousand old ones
 START_SECONDS = 120.0
 STOP_SECONDS = 6.0
 POLL_SECONDS = 0.2
@@ -265,8 +266,10 @@ class Stack:
         if component == "sandbox":
             leads = ["--leads", str(self.leads.resolve())] if self.leads else []
             suppression = ["--suppression", str(self.state / "suppression.csv")]
+            vicidial = ["--vicidial-db", f"sqlite:///{self.state / 'vicidial.db'}"]
+            vicidial += ["--vicidial-leads", str(VICIDIAL_LEADS)]
             port = ["--port", str(self.sandbox_port)]
-            return [sys.executable, "-m", "include.sandbox", *port, *suppression, *leads]
+            return [sys.executable, "-m", "include.sandbox", *port, *suppression, *vicidial, *leads]
         # One machine, one disk: the API server reads task logs from files. Log servers would cost two more
         # ports and 0.5 GB. (While a task runs, its log page says that it could not ask one, folded away.)
         quiet = ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []

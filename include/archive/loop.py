@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
+import polars as pl
+
 from include.hours import OfficeHours
 from include.ledger import Batch, Ledger
 from include.staging import RunFolder
@@ -132,7 +134,7 @@ class Archiver:
         self,
         ledger: Ledger,
         load: str,
-        lead_ids: Sequence[int],
+        lead_ids: pl.Series,
         *,
         batch_size: int,
         flags: Flags,
@@ -215,6 +217,7 @@ class Archiver:
                 work.gone(work.pending)
             elif not synced:
                 synced = work.doubt = True
+                self._ask_database(work)
             else:
                 self._find_stayed(work)
                 break
@@ -223,12 +226,17 @@ class Archiver:
     def _begin(self, batch: Batch) -> _Work:
         """Take up a batch where it stands: what an earlier try wrote down, and what the database says by now."""
         start = (batch.seq - 1) * self._size
-        ids = [int(lead_id) for lead_id in self._ids[start : start + batch.rows]]
+        ids = self._ids.slice(start, batch.rows).to_list()
         doubt = batch.state != "planned"
         work = _Work(batch, ids, {}, doubt, lost=doubt, open_intent=batch.state == "intended")
         known = read_named(self._notes, batch.seq)
         work.leave_out({int(key): reason for key, reason in known.items() if reason != STAYED})
-        if self._database is not None:
+        self._ask_database(work)
+        return work
+
+    def _ask_database(self, work: _Work) -> None:
+        """Take out what no rule picks any more: a lead that somebody called since stays where it is."""
+        if self._database is not None and work.pending:
             missing = set(work.pending) - self._database.fitting(work.pending)
             listed = self._database.listed(missing) if missing else set()
             off_list = missing - listed
@@ -237,7 +245,6 @@ class Archiver:
             work.leave_out(dict.fromkeys(listed, NO_LONGER_OLD) | dict.fromkeys(off_list - archived, UNKNOWN))
         if work.left_out:
             self._write_down(work)
-        return work
 
     def _ask(self, work: _Work, flags: Flags) -> Counts | UnknownLeadsError:
         """Send one request, again where its answer was lost; a server that says "not now" ends in a wait."""

@@ -253,7 +253,7 @@ def make_archive_plan(
         "archive": {
             "rules": dict(selected["rules"]),
             "keep_lists": list(selected["keep_lists"]),
-            "zone": schedule["hours"].zone if schedule["hours"] else "UTC",
+            "zone": schedule["zone"],
             **estimate(batches, schedule["seconds"], schedule["hours"], now, schedule["margin"]).as_json(),
         },
     }

@@ -95,12 +95,14 @@ class LeadDatabase:
     """The dialer's database, only ever read.
 
     :param url: SQLAlchemy URL; it holds a password, so it is never shown.
-    :param zone_now: the present time on the dialer's clock, without a zone: what its columns hold.
+    :param rules: which leads are old.
+    :param keep: which are never archived; its keep-lists are not looked at here.
+    :param local_now: the present time on the dialer's clock, without a zone: what its columns hold.
     """
 
-    def __init__(self, url: str, zone_now: datetime) -> None:
+    def __init__(self, url: str, rules: Sequence[RetentionRule], keep: Keep, local_now: datetime) -> None:
         self._engine = sa.create_engine(url, poolclass=sa.NullPool, hide_parameters=True)
-        self._now = zone_now
+        self._picked = picked_query(rules, keep, local_now) if rules else None
 
     def close(self) -> None:
         """Let the connections go."""
@@ -118,19 +120,17 @@ class LeadDatabase:
                 "user may select from vicidial_list and vicidial_list_archive."
             ) from None
 
-    def picked(
-        self, rules: Sequence[RetentionRule], keep: Keep, window_rows: int = WINDOW_ROWS
-    ) -> Iterator[tuple[int, pl.DataFrame]]:
+    def picked(self, window_rows: int = WINDOW_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield, window by window, how many rows were looked at and the picked leads (`lead_id`, `rule`), by id."""
+        if self._picked is None:
+            return
         last = -1
         while True:
             with self._reading() as connection:
                 upper, looked_at = connection.execute(_window(last, window_rows)).one()
                 if not looked_at:
                     return
-                query = picked_query(rules, keep, self._now).where(
-                    vicidial_list.c.lead_id > last, vicidial_list.c.lead_id <= upper
-                )
+                query = self._picked.where(vicidial_list.c.lead_id > last, vicidial_list.c.lead_id <= upper)
                 rows = connection.execute(query.order_by(vicidial_list.c.lead_id)).all()
             yield (
                 int(looked_at),
@@ -142,10 +142,11 @@ class LeadDatabase:
             )
             last = int(upper)
 
-    def fitting(self, lead_ids: Collection[int], rules: Sequence[RetentionRule], keep: Keep) -> set[int]:
+    def fitting(self, lead_ids: Collection[int]) -> set[int]:
         """Those of the leads that the rules still pick."""
-        query = picked_query(rules, keep, self._now)
-        return self._found(lead_ids, query, vicidial_list.c.lead_id)
+        if self._picked is None:
+            return self.listed(lead_ids)
+        return self._found(lead_ids, self._picked, vicidial_list.c.lead_id)
 
     def listed(self, lead_ids: Collection[int]) -> set[int]:
         """Those of the leads that stand in `vicidial_list`."""
@@ -257,7 +258,7 @@ def select_leads(
     else:
         found.rules = {rule.name: 0 for rule in selection.rules}
         found.table_rows = 0
-        for looked_at, frame in database.picked(selection.rules, keep):
+        for looked_at, frame in database.picked():
             found.table_rows += looked_at
             writer.add(frame)
     writer.close()

@@ -174,7 +174,7 @@ _ALL: Final = (
     Reason(
         "no_longer_old",
         "rejected",
-        "It was called or changed after it was selected, so that no rule picks it any more; it was not archived.",
+        "It was called or changed after it was selected, so that no rule picks it any more; it stays on the list.",
         "Nothing to do: it is picked again when it is old enough.",
     ),
     # Suppressed

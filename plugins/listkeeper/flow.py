@@ -75,6 +75,29 @@ def night_param() -> Param:
     )
 
 
+def asking_params(*, released: bool) -> dict[str, Param]:
+    """Form fields of every run that may write: what to do, and why."""
+    return {
+        "action": Param(
+            AS_RELEASED,
+            type="string",
+            enum=list(ACTIONS),
+            title="What to do",
+            description_md="`plan` shows what would change and sends nothing. `apply` sends. "
+            f"`as released`: this flow's file says `released: {str(released).lower()}`.",
+        ),
+        "reason": Param(
+            None,
+            type=["null", "string"],
+            minLength=3,
+            maxLength=300,
+            title="Reason",
+            description_md="Why you start this run; needed to `apply` by hand, and kept as evidence. "
+            "Write no names or numbers of customers.",
+        ),
+    }
+
+
 def delivery(flow: Delivery, doc: str | None) -> dict[str, Any]:
     """Arguments of a delivery's DAG, its form included."""
     return {
@@ -87,23 +110,7 @@ def delivery(flow: Delivery, doc: str | None) -> dict[str, Any]:
         "tags": tags(flow, "delivery", flow.vendor),
         "params": {
             "night": night_param(),
-            "action": Param(
-                AS_RELEASED,
-                type="string",
-                enum=list(ACTIONS),
-                title="What to do",
-                description_md="`plan` shows what would change and sends nothing. `apply` sends. "
-                f"`as released`: this flow's file says `released: {str(flow.released).lower()}`.",
-            ),
-            "reason": Param(
-                None,
-                type=["null", "string"],
-                minLength=3,
-                maxLength=300,
-                title="Reason",
-                description_md="Why you start this run; needed to `apply` by hand, and kept as evidence. "
-                "Write no names or numbers of customers.",
-            ),
+            **asking_params(released=flow.released),
         },
         "render_template_as_native_obj": True,
     }

@@ -17,7 +17,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include import settings
-from include.flow_files import Delivery
+from include.flow_files import ArchiveFlow, Delivery
 from listkeeper.links import PlanLink, RejectsLink, ReportLink
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run_folder(context: Context, step: str) -> RunFolder:
 
 
 STEPS = ("find_snapshot", "clean", "plan", "load")
-"""The steps before the reconciliation, in order."""
+"""The steps before the reconciliation: those that find the rows, decide on them, plan, and send."""
 
 
 @contextmanager
@@ -62,18 +62,49 @@ def telling(context: Context) -> Iterator[None]:
         raise
 
 
-class DeliveryOperator(BaseOperator):
+def refuse_unknown_params(dag_run: Any, params: Any) -> None:
+    """Airflow takes any key in a run's `conf`; one that the form does not know is a mistake."""
+    unknown = sorted(set(dag_run.conf or {}) - set(params))
+    if unknown:
+        raise AirflowFailException(
+            f"Unknown parameter {', '.join(unknown)}. This DAG knows {', '.join(sorted(params))}."
+        )
+
+
+def asked_action(flow: Delivery | ArchiveFlow, params: Any, dag_run: Any, *, from_backfill: bool) -> str:
+    """Whether a run may write (`apply`) or only shows (`plan`): by its form, and by whether the flow is released."""
+    asked = params.get("action") or AS_RELEASED
+    by_hand = dag_run.run_type == "manual"
+    if asked == PLAN or (from_backfill and not by_hand):
+        return PLAN
+    if asked == APPLY and not flow.released:
+        raise AirflowFailException(
+            f"Flow {flow.name} only plans until its file says `released: true`. Look at a plan first, then "
+            "release it there."
+        )
+    if asked == APPLY and by_hand and not params.get("reason"):
+        raise AirflowFailException("To apply by hand, give the reason: it goes into the evidence.")
+    return APPLY if flow.released else PLAN
+
+
+class RunOperator(BaseOperator):
     """
-    Base of the delivery steps.
+    Base of the steps of a run that writes to a vendor.
 
     :param flow: the flow file, as it was read while parsing.
     """
 
     operator_extra_links = (PlanLink(), RejectsLink(), ReportLink())
 
-    def __init__(self, *, flow: Delivery, **kwargs: Any) -> None:
+    def __init__(self, *, flow: Delivery | ArchiveFlow, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.flow = flow
+
+
+class DeliveryOperator(RunOperator):
+    """Base of the steps of a delivery."""
+
+    flow: Delivery
 
 
 class FindSnapshotOperator(DeliveryOperator):
@@ -92,11 +123,7 @@ class FindSnapshotOperator(DeliveryOperator):
 
     def _find(self, context: Context) -> dict[str, Any]:
         dag_run, params = context["dag_run"], context["params"]
-        unknown = sorted(set(dag_run.conf or {}) - set(params))
-        if unknown:
-            raise AirflowFailException(
-                f"Unknown parameter {', '.join(unknown)}. This DAG knows {', '.join(sorted(params))}."
-            )
+        refuse_unknown_params(dag_run, params)
         night = params.get("night") or dag_run.partition_key
         folder = self._snapshot(night)
         manifest = folder.manifest()
@@ -106,8 +133,8 @@ class FindSnapshotOperator(DeliveryOperator):
             "full": manifest.facts.get("mode") == "full",
             "rows_in": manifest.rows,
             "source_time": (manifest.source_time or manifest.created_at).isoformat(),
-            "action": self._action(
-                params, dag_run, from_backfill=manifest.facts.get("run_type") == "backfill"
+            "action": asked_action(
+                self.flow, params, dag_run, from_backfill=manifest.facts.get("run_type") == "backfill"
             ),
             "requested_by": getattr(dag_run, "triggering_user_name", None),
             "reason": params.get("reason"),
@@ -124,20 +151,6 @@ class FindSnapshotOperator(DeliveryOperator):
                 f"Source {self.flow.source} has no complete snapshot {which}. Run {pull} for it first."
             )
         return found
-
-    def _action(self, params: Any, dag_run: Any, *, from_backfill: bool) -> str:
-        asked = params.get("action") or AS_RELEASED
-        by_hand = dag_run.run_type == "manual"
-        if asked == PLAN or (from_backfill and not by_hand):
-            return PLAN
-        if asked == APPLY and not self.flow.released:
-            raise AirflowFailException(
-                f"Flow {self.flow.name} only plans until its file says `released: true`. Look at a plan first, then "
-                "release it there."
-            )
-        if asked == APPLY and by_hand and not params.get("reason"):
-            raise AirflowFailException("To apply by hand, give the reason: it goes into the evidence.")
-        return APPLY if self.flow.released else PLAN
 
 
 class CleanLeadsOperator(DeliveryOperator):
@@ -278,25 +291,32 @@ class PlanLoadOperator(DeliveryOperator):
         }
 
 
-class ReconcileOperator(DeliveryOperator):
+class ReconcileOperator(RunOperator):
     """
     Add up where every row of the run ended, whatever happened before; writes the outcomes of the rows that were sent.
 
     Runs after failures too, and never turns a red run green: the report behind it judges. Pushes the XCom `summary`.
+
+    :param steps: ids of the four tasks before it, in the order of `STEPS`; one task may do two steps.
     """
+
+    def __init__(self, *, steps: Sequence[str] = STEPS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.steps = tuple(steps)
 
     def execute(self, context: Context) -> dict[str, Any]:
         from include.ledger import UnknownLoadError, reconcile
-        from include.outcomes import write_outcomes
+        from include.outcomes import named_rows, write_outcomes
         from include.plan import HELD_REASON
         from include.staging import Manifest, RunFolder
         from listkeeper.hooks.ledger import open_ledger
 
         ledger = open_ledger()
         ti = context["ti"]
-        found = ti.xcom_pull(task_ids="find_snapshot") or {}
-        planned = ti.xcom_pull(task_ids="plan") or {}
-        clean, plan_folder = run_folder(context, "clean"), run_folder(context, "plan")
+        finding, cleaning, planning, sending = self.steps
+        found = ti.xcom_pull(task_ids=finding) or {}
+        planned = ti.xcom_pull(task_ids=planning) or {}
+        clean, plan_folder = run_folder(context, cleaning), run_folder(context, planning)
         batches: list[Batch] = []
         if planned:
             batches = ledger.batches(planned["load"])
@@ -306,10 +326,11 @@ class ReconcileOperator(DeliveryOperator):
             written = write_outcomes(
                 scratch,
                 snapshot=RunFolder(found["snapshot"]) if found else None,
-                clean=clean if ti.xcom_pull(task_ids="clean") else None,
+                clean=clean if ti.xcom_pull(task_ids=cleaning) else None,
                 plan=plan_folder if planned else None,
                 batches=batches,
                 held_reason=HELD_REASON[planned["decision"]] if planned else "not_sent",
+                named=named_rows(run_folder(context, sending)),
             )
             out.commit(scratch, Manifest(kind="outcomes", rows=sum(written.by_state.values())))
         rows_in = found.get("rows_in", 0)
@@ -349,12 +370,14 @@ class ReconcileOperator(DeliveryOperator):
         if planned.get("decision") == "refused":
             plan = json.loads(run_folder(context, "plan").get("plan.json") or b"{}")
             return [refusal["text"] for refusal in plan.get("refusals", [])]
-        if why := [text for step in STEPS if (text := ti.xcom_pull(task_ids=step, key="stopped"))]:
+        stopped = [ti.xcom_pull(task_ids=step, key="stopped") for step in dict.fromkeys(self.steps)]
+        if why := [text for text in stopped if text]:
             return why
         if not found or not planned:
             return ["The run stopped before it had a plan; see the log of the first red task."]
-        if planned["decision"] == "apply" and not ti.xcom_pull(task_ids="load"):
-            return ["The load did not end; see the log of the task load."]
+        sending = self.steps[-1]
+        if planned["decision"] == "apply" and not ti.xcom_pull(task_ids=sending):
+            return [f"The {sending} did not end; see the log of the task {sending}."]
         return []
 
     @staticmethod
@@ -369,7 +392,7 @@ class ReconcileOperator(DeliveryOperator):
         return {"plan_only": "planned", "unchanged": "unchanged"}.get(str(decision), "delivered")
 
 
-class ReportOperator(DeliveryOperator):
+class ReportOperator(RunOperator):
     """
     Write the report and the reject files, put the end into the evidence, and fail unless the run is good.
 
