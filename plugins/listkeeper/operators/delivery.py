@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -62,12 +62,15 @@ def telling(context: Context) -> Iterator[None]:
         raise
 
 
-def refuse_unknown_params(dag_run: Any, params: Any) -> None:
-    """Airflow takes any key in a run's `conf`; one that the form does not know is a mistake."""
-    unknown = sorted(set(dag_run.conf or {}) - set(params))
+def refuse_unknown_params(dag_run: Any, known: Mapping[str, Any]) -> None:
+    """Airflow takes any key in a run's `conf`; one that the form does not know is a mistake.
+
+    :param known: the DAG's own params; those of the context hold whatever the conf brought along.
+    """
+    unknown = sorted(set(dag_run.conf or {}) - set(known))
     if unknown:
         raise AirflowFailException(
-            f"Unknown parameter {', '.join(unknown)}. This DAG knows {', '.join(sorted(params))}."
+            f"Unknown parameter {', '.join(unknown)}. This DAG knows {', '.join(sorted(known))}."
         )
 
 
@@ -123,7 +126,7 @@ class FindSnapshotOperator(DeliveryOperator):
 
     def _find(self, context: Context) -> dict[str, Any]:
         dag_run, params = context["dag_run"], context["params"]
-        refuse_unknown_params(dag_run, params)
+        refuse_unknown_params(dag_run, self.dag.params)
         night = params.get("night") or dag_run.partition_key
         folder = self._snapshot(night)
         manifest = folder.manifest()
