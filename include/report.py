@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -34,6 +35,9 @@ WORKBOOK_ROWS: Final = 100_000
 
 PLAN_TITLE: Final = "What changes on the list"
 REJECTS_TITLE: Final = "Why rows were not delivered"
+
+SHOWN_BATCHES: Final = 30
+"""Batches that a report lists singly. Of more, it lists those in which something was odd."""
 
 _CHUNK: Final = 20_000
 _FORMULA: Final = r"^\s*[=+\-@＝＋－＠]"
@@ -150,6 +154,7 @@ def report_markdown(
         _guards(plan),
         _rows(summary),
         _changes(plan),
+        _archive(plan.get("archive") or {}),
         _reasons(plan, summary, batches),
         _suppression(plan),
         _vendor(batches),
@@ -201,7 +206,7 @@ def _changes(plan: Mapping[str, Any]) -> str:
     names = ("now", "after", "added", "removed", "changed", "unchanged", "to_send")
     heads = [f"{name.replace('_', ' ')}>" for name in names]
     lines = [_table(heads, [[_number(plan.get(name)) for name in names]])]
-    if plan.get("now") is None:
+    if plan.get("now") is None and "archive" not in plan:
         lines.append("What the list held before is not known here: this is the first load of it.")
     if cleaned := {rule: n for rule, n in (plan.get("changes") or {}).items() if n}:
         words = ", ".join(f"{_text(rule.replace('_', ' '))} {_number(n)}" for rule, n in cleaned.items())
@@ -209,13 +214,45 @@ def _changes(plan: Mapping[str, Any]) -> str:
     return _section(PLAN_TITLE, *lines)
 
 
+def _archive(archive: Mapping[str, Any]) -> str:
+    """Which rules picked the leads of an archive, and how long it takes."""
+    if not archive:
+        return ""
+    zone = ZoneInfo(str(archive["zone"]))
+    rules = [(f"`{_code(rule)}`", _number(rows)) for rule, rows in archive["rules"].items()]
+    kept = [
+        (_text(entry["name"]), _number(entry["rows"]), _days(entry["age_days"], "unknown"))
+        for entry in archive["keep_lists"]
+    ]
+    times = [
+        f"{_number(archive['batches'])} requests of {archive['seconds_per_call']:g} s each: "
+        f"about {archive['minutes']:g} minutes.",
+        f"It may begin {_local(archive['begins'], zone)}; {_number(archive['fits_first'])} requests fit before the "
+        "office opens"
+        + (
+            f", and it ends about {_local(archive['ends'], zone)}."
+            if archive["ends"]
+            else "; the rest takes longer than a year."
+        ),
+    ]
+    if archive["windows"] > 1:
+        times.append(f"It takes {archive['windows']} nights.")
+    return _section(
+        "What is archived, and when",
+        _table(("rule", "leads>"), rules),
+        *([_table(("keep-list", "entries>", "age>"), kept)] if kept else []),
+        " ".join(times),
+    )
+
+
 def _reasons(
     plan: Mapping[str, Any], summary: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]
 ) -> str:
     counts = _undelivered(plan)
     for name, count in _refused_by_vendor(batches).items():
-        if f"vendor_{name}" in REASONS:
-            counts.setdefault("rejected", {})[f"vendor_{name}"] = count
+        code = name if name in REASONS else f"vendor_{name}"
+        if code in REASONS:
+            counts.setdefault("rejected", {})[code] = count
     rows = [
         (state, code, count)
         for state in STATES
@@ -268,6 +305,7 @@ def _vendor(batches: Sequence[Mapping[str, Any]]) -> str:
         return ""
     counted = dict.fromkeys(name for batch in batches for name in batch.get("vendor_counts") or {})
     names = sorted(counted, key=lambda name: ("total", "valid", name).index(name))
+    shown = batches if len(batches) <= SHOWN_BATCHES else [b for b in batches if not _is_whole(b)]
     table = [
         [
             _number(batch.get("seq")),
@@ -277,10 +315,21 @@ def _vendor(batches: Sequence[Mapping[str, Any]]) -> str:
             f"`{_code(batch['vendor_ref'])}`" if batch.get("vendor_ref") else "",
             _text(batch.get("note") or ""),
         ]
-        for batch in batches
+        for batch in shown[:SHOWN_BATCHES]
     ]
+    if len(shown) < len(batches):
+        sums = [sum((batch.get("vendor_counts") or {}).get(name, 0) for batch in batches) for name in names]
+        sent = sum(batch.get("rows", 0) for batch in batches)
+        table.insert(
+            0, ["all", "", _number(sent), *map(_number, sums), "", f"{_number(len(batches))} batches"]
+        )
     heads = ["batch>", "state", "sent>", *(f"{_text(name)}>" for name in names), "vendor's id", "note"]
     return _section("What the vendor counted", _table(heads, table))
+
+
+def _is_whole(batch: Mapping[str, Any]) -> bool:
+    """Whether a batch was delivered without exception, so that a long table can do without it."""
+    return batch.get("state") == "confirmed" and batch.get("delivered") == batch.get("rows")
 
 
 def _samples(plan: Mapping[str, Any]) -> str:
@@ -300,7 +349,12 @@ def _advice(plan: Mapping[str, Any], summary: Mapping[str, Any], problems: Seque
         ]
     advice = []
     decision = plan.get("decision")
-    if summary.get("uncertain"):
+    if summary.get("uncertain") and "archive" in plan:
+        advice.append(
+            f"{_number(summary['uncertain'])} rows are uncertain: clear the task `archive`. It goes on where it "
+            "stopped, and no lead is archived twice."
+        )
+    elif summary.get("uncertain"):
         advice.append(
             f"{_number(summary['uncertain'])} rows are uncertain: look at the list in the vendor's own console, "
             "then resolve the load as delivered or not."
@@ -313,7 +367,7 @@ def _advice(plan: Mapping[str, Any], summary: Mapping[str, Any], problems: Seque
         advice.append(
             "To deliver this, start a run that applies; `released: true` in the flow file does it nightly."
         )
-    elif problems and not summary.get("uncertain"):
+    elif problems and not summary.get("uncertain") and "archive" not in plan:
         advice.append("Do not call from this list before the points above are understood.")
     rejected = (plan.get("decided") or {}).get("rejected") or {}
     for code, count in sorted(rejected.items(), key=lambda item: -item[1])[:2]:
@@ -387,6 +441,11 @@ def _share(count: object, total: object) -> str:
 
 def _days(value: float | None, missing: str) -> str:
     return missing if value is None else f"{value:g} days"
+
+
+def _local(value: str, zone: ZoneInfo) -> str:
+    """A time in ISO 8601, for people in a zone: to the minute."""
+    return f"{datetime.fromisoformat(value).astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
 
 
 def _moment(value: str) -> str:

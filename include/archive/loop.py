@@ -31,6 +31,9 @@ STAYED: Final = "stayed_behind"
 NO_LONGER_OLD: Final = "no_longer_old"
 UNEXPLAINED: Final = "unexplained"
 
+ANSWERED: Final = {"select": "selected", "insert": "inserted", "update": "updated", "delete": "deleted"}
+"""Count of an answer -> its name in the ledger, summed over the requests of a batch."""
+
 CLAIM: Final = timedelta(hours=1)
 """How long the list is held; renewed before each request."""
 
@@ -270,7 +273,7 @@ class Archiver:
             else:
                 work.calls += 1
                 for name, count in counts.__dict__.items():
-                    work.counts[f"{name}_count"] += count
+                    work.counts[ANSWERED[name]] += count
                 return counts
             finally:
                 self._slowest = max(self._slowest, self._now() - began)
@@ -320,8 +323,8 @@ class Archiver:
 
     def _settle(self, work: _Work) -> None:
         reasons = Counter(work.left_out.values())
-        if self._flags.delete and not work.lost and work.counts["delete_count"] != len(work.archived):
-            reasons[UNEXPLAINED] = abs(work.counts["delete_count"] - len(work.archived))
+        if self._flags.delete and not work.lost and work.counts["deleted"] != len(work.archived):
+            reasons[UNEXPLAINED] = abs(work.counts["deleted"] - len(work.archived))
         if not work.open_intent:
             self._ledger.intend(self._load, work.batch.seq, again=work.doubt)
         self._ledger.settle(

@@ -28,12 +28,13 @@ from upath import UPath
 
 from include import report, settings
 from include.leads.schema import STATES
-from include.ledger import Ledger, Load
+from include.ledger import Batch, Ledger, Load
 from include.staging import RunFolder, slug
 from listkeeper.hooks.ledger import open_ledger
 from listkeeper.links import PREFIX
 
 SHOWN_LOADS: Final = 50
+SHOWN_BATCHES: Final = 100
 SEARCHED_LOADS: Final = 500
 NOTHING_HERE: Final = "There is no such page."
 
@@ -106,7 +107,8 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
         dag_id=dag_id,
         run_slug=run_slug,
         load=load,
-        batches=[(batch, ledger.events(batch.load_id, batch.seq)) for batch in batches],
+        batches=[(batch, ledger.events(batch.load_id, batch.seq)) for batch in _shown(batches)],
+        more_batches=len(batches) - len(_shown(batches)),
         counts={state: summary[state] for state in STATES if summary.get(state)},
         files=files,
         report=_html(text),
@@ -127,6 +129,13 @@ def file(dag_id: DagId, run_slug: RunSlug, name: str) -> Response:
         media_type=media_type,
         headers={"Content-Disposition": f'{place}; filename="{name}"'},
     )
+
+
+def _shown(batches: list[Batch]) -> list[Batch]:
+    """The batches of a page: all, or of very many the unfinished and odd ones."""
+    if len(batches) <= SHOWN_BATCHES:
+        return batches
+    return [b for b in batches if b.state != "confirmed" or b.delivered != b.rows][:SHOWN_BATCHES]
 
 
 def message(request: Request, status: int, text: str) -> HTMLResponse:
