@@ -23,7 +23,10 @@ AGAIN = {
 
 def test_every_error_says_whether_to_try_again():
     assert {kind: kind.again for kind in AGAIN} == AGAIN
-    assert set(errors.VendorError.__subclasses__()) == set(AGAIN)
+    ours = [
+        k for k in errors.VendorError.__subclasses__() if k.__module__ in (errors.__name__, platform.__name__)
+    ]
+    assert set(ours) == set(AGAIN)
 
 
 def test_an_error_carries_vendor_and_status():
