@@ -69,13 +69,13 @@ class OfficeHours(BaseModel):
 
     def is_open(self, now: datetime) -> bool:
         """Whether the office is open at a moment (aware)."""
-        return any(opens <= now < closes for opens, closes in self._spans(now))
+        return self.next_open(now) == now
 
     def next_close(self, now: datetime) -> datetime:
         """When the office will next stand closed: `now` itself when it does, else the end of its hours, in UTC."""
         for opens, closes in self._spans(now):
-            if opens <= now < closes:
-                return closes
+            if now < closes:
+                return closes if opens <= now else now.astimezone(UTC)
         return now.astimezone(UTC)
 
     def next_open(self, now: datetime) -> datetime | None:
