@@ -101,7 +101,8 @@ class LeadDatabase:
     """
 
     def __init__(self, url: str, rules: Sequence[RetentionRule], keep: Keep, local_now: datetime) -> None:
-        self._engine = sa.create_engine(url, poolclass=sa.NullPool, hide_parameters=True)
+        with _unreadable():
+            self._engine = sa.create_engine(url, poolclass=sa.NullPool, hide_parameters=True)
         self._picked = picked_query(rules, keep, local_now) if rules else None
 
     def close(self) -> None:
@@ -110,15 +111,8 @@ class LeadDatabase:
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
-            # The error's own words may hold the address, the user, or a row.
-            raise SelectionError(
-                f"The dialer's database cannot be read ({type(error).__name__}). Check the connection, and that its "
-                "user may select from vicidial_list and vicidial_list_archive."
-            ) from None
+        with _unreadable(), self._engine.connect() as connection:
+            yield connection
 
     def picked(self, window_rows: int = WINDOW_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield, window by window, how many rows were looked at and the picked leads (`lead_id`, `rule`), by id."""
@@ -172,6 +166,18 @@ class LeadDatabase:
                 rows = connection.execute(query.where(column.in_(some[start : start + LOOK_UP])))
                 found.update(int(row[0]) for row in rows)
         return found
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    """Turn a database's error into one that is safe to show: its own words may hold the address, the user, or a row."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+        raise SelectionError(
+            f"The dialer's database cannot be read ({type(error).__name__}). Check the connection, and that its "
+            "user may select from vicidial_list and vicidial_list_archive."
+        ) from None
 
 
 def picked_query(rules: Sequence[RetentionRule], keep: Keep, now: datetime) -> sa.Select[Any]:
