@@ -17,7 +17,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include import settings
-from include.flow_files import ArchiveFlow, Delivery
+from include.flow_files import ArchiveFlow, Delivery, chosen_night
 from listkeeper.links import PlanLink, RejectsLink, ReportLink
 
 if TYPE_CHECKING:
@@ -127,8 +127,11 @@ class FindSnapshotOperator(DeliveryOperator):
     def _find(self, context: Context) -> dict[str, Any]:
         dag_run, params = context["dag_run"], context["params"]
         refuse_unknown_params(dag_run, self.dag.params)
-        night = params.get("night") or dag_run.partition_key
-        folder = self._snapshot(night)
+        try:
+            night = chosen_night(params.get("night"), dag_run.partition_key)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
+        folder = self._snapshot(night.isoformat() if night else None)
         manifest = folder.manifest()
         return {
             "snapshot": folder.path,

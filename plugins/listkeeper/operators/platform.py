@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.flow_files import PlatformSource
+from include.flow_files import PlatformSource, chosen_night
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -86,11 +86,10 @@ class PullLeadsOperator(BaseOperator):
         return {"snapshot": snapshot.path, "night": night.isoformat(), "rows": pulled.kept}
 
     def _night(self, context: Context, now: datetime) -> date:
-        text = self.night or context["dag_run"].partition_key
         try:
-            return date.fromisoformat(str(text)) if text else self.source.last_night(now)
-        except ValueError:
-            raise AirflowFailException(f"{text!r} is no night; write a date such as 2026-11-20.") from None
+            return chosen_night(self.night, context["dag_run"].partition_key) or self.source.last_night(now)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
 
     def _started(self, pages: RunFolder, now: datetime) -> datetime:
         """When this pull began, over its tries; forgets a walk that is too old to go on."""

@@ -115,7 +115,7 @@ def test_each_run_makes_a_snapshot_of_its_own(sandbox, night):
     ("asked_for", "partition", "expected"),
     [
         ("2026-11-18", None, "2026-11-18"),
-        ("2026-11-18", "2026-11-17", "2026-11-18"),
+        ("2026-11-18", "2026-11-18", "2026-11-18"),
         (None, "2026-11-17", "2026-11-17"),
         ("", "2026-11-17", "2026-11-17"),
         (20261118, None, "2026-11-18"),  # what a native template makes of 20261118
@@ -124,6 +124,11 @@ def test_each_run_makes_a_snapshot_of_its_own(sandbox, night):
 )
 def test_which_night(sandbox, asked_for, partition, expected):
     assert pull(asked_for, partition=partition)["night"] == expected
+
+
+def test_a_form_that_contradicts_the_partition_is_refused(sandbox):
+    with pytest.raises(AirflowFailException, match="give only one of them"):
+        pull("2026-11-18", partition="2026-11-17")
 
 
 def test_without_a_night_it_is_the_last_that_is_over(sandbox, night):
