@@ -22,12 +22,25 @@ STALE_WALK = timedelta(hours=6)
 """A walk that began longer ago than this starts over: the vendor may have dropped its cursors."""
 
 
+def walked_pages(source: PlatformSource, context: Context) -> RunFolder:
+    """
+    The pages that a run has walked.
+
+    They stay until its snapshot is counted: a try whose end nobody heard of (the API server was away) is tried again
+    without asking the vendor for anything.
+    """
+    from include.staging import RunFolder, slug
+
+    return RunFolder(f"pulls/{source.name}/{slug(context['dag_run'].run_id)}")
+
+
 class PullLeadsOperator(BaseOperator):
     """
     Pull leads from the Platform API, page by page, into one snapshot.
 
     The night's window is cut into shards that are pulled side by side. Every page is a checkpoint: a try after a crash
-    goes on behind the last page of each shard. The snapshot appears whole or not at all.
+    goes on behind the last page of each shard. The snapshot appears whole or not at all. Let ReconcilePullOperator
+    follow: it counts the snapshot and removes the pages.
 
     Returns `{"snapshot", "night", "rows"}`.
 
@@ -54,7 +67,7 @@ class PullLeadsOperator(BaseOperator):
                 f"The night {night} has not begun in {self.source.zone}; choose an earlier one."
             )
         place = snapshot_place(self.source.name, night.isoformat())
-        pages = RunFolder(f"pulls/{self.source.name}/{slug(context['dag_run'].run_id)}")
+        pages = walked_pages(self.source, context)
         started = self._started(pages, now)
         shards = self._shards(pages, window)
         self._walk(shards)
@@ -73,7 +86,6 @@ class PullLeadsOperator(BaseOperator):
                 "run_type": str(context["dag_run"].run_type.value),
             },
         )
-        pages.remove()
         self.log.info(
             "%d leads from %d pages: %d kept, %d unreadable, %d repeated; %d belong to other nights.",
             pulled.seen,
@@ -206,6 +218,7 @@ class ReconcilePullOperator(BaseOperator):
             "report": folder.path,
         }
         context["ti"].xcom_push(key="summary", value=summary)
+        walked_pages(self.source, context).remove()
         if not good:
             raise AirflowFailException(
                 f"{seen} leads were seen on pages, but the snapshot holds {rows['part']} and its rejects "
