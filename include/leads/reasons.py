@@ -195,13 +195,7 @@ _ALL: Final = (
         "guard_stopped",
         "held",
         "A guard refused the load, so nothing was sent.",
-        "Read the guard's reason in the report; correct the source or approve past the guard.",
-    ),
-    Reason(
-        "approval_refused",
-        "held",
-        "The load waited for an approval that was refused or never came.",
-        "Start the run again and have it approved.",
+        "Read the guard's reason in the report; correct the source, or change the guard's limit in the flow file.",
     ),
     Reason(
         "already_delivered",
@@ -220,12 +214,6 @@ _ALL: Final = (
         "held",
         "The run was asked to archive fewer leads than the rules picked.",
         "Nothing to do: a later run takes it. To take more at once, raise the limit.",
-    ),
-    Reason(
-        "outside_window",
-        "held",
-        "It was outside the hours in which this lead may be called or loaded.",
-        "Run it again inside the window; the next night does so by itself.",
     ),
     Reason(
         "not_sent",
