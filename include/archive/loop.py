@@ -340,17 +340,18 @@ class Archiver:
         log.info("Batch %d: %d archived, %d not.", work.batch.seq, len(work.archived), len(work.left_out))
 
     def _contradiction(self, work: _Work, problem: str) -> None:
-        """Leave the batch uncertain and stop: a server that contradicts itself is not sent more leads."""
-        self._ledger.settle(
-            self._load,
-            work.batch.seq,
-            "uncertain",
-            delivered=0,
-            rejected=0,
-            uncertain=work.batch.rows,
-            vendor_counts=dict(work.counts),
-            note=problem,
-        )
+        """Stop: a server that contradicts itself is not sent more leads. What it may have done is left uncertain."""
+        if work.open_intent:
+            self._ledger.settle(
+                self._load,
+                work.batch.seq,
+                "uncertain",
+                delivered=0,
+                rejected=0,
+                uncertain=work.batch.rows,
+                vendor_counts=dict(work.counts),
+                note=problem,
+            )
         raise ArchiveStoppedError(
             f"Batch {work.batch.seq}: {problem} Look at the list, then clear this task."
         )
