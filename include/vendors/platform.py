@@ -234,7 +234,8 @@ class Walk:
     def step(self, next_uri: str | None) -> str | None:
         """Check the link to the next page. Returns its cursor, None on the last page.
 
-        Raises CursorLoopError for a cursor that was read before, ChangedFilterError for a link with other filters.
+        Raises CursorLoopError for a cursor that was read before and for a link without one, which is the first page's;
+        ChangedFilterError for a link with other filters.
         """
         if next_uri is None:
             return None
@@ -253,7 +254,8 @@ class Walk:
                     f"The link to the next page adds the filter {name}, which would leave leads out; report it to the "
                     "vendor.",
                 )
-        if cursor in self._seen:
+        ours = LeadQuery.__dataclass_fields__
+        if cursor in self._seen or not any(got for name, got in params if name not in ours):
             raise CursorLoopError(
                 VENDOR,
                 f"The Platform API sent the walk back to a page it had read, {len(self._seen)} pages in. The snapshot "
