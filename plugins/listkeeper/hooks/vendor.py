@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +26,6 @@ from include.vendors.errors import AuthenticationError, LostAnswerError, Unavail
 
 HTTP_EXTRAS = ("verify", "cert", "proxies", "timeout", "trust_env", "headers")
 """Extras of every vendor connection; `verify` is true, false or the path of a CA file."""
-
-BEFORE_SENDING = (
-    "WRONG_VERSION_NUMBER",
-    "HTTP_REQUEST",
-    "TLSV1_ALERT_PROTOCOL_VERSION",
-    "UNSUPPORTED_PROTOCOL",
-)
-"""TLS errors of a handshake that failed. Any other may come when the request is already under way."""
 
 DEFAULT_TIMEOUT = (10.0, 120.0)
 """Seconds to connect, and to wait for the next byte of an answer."""
@@ -206,7 +199,7 @@ class VendorHook(HttpHook):
                     operation,
                     "its certificate is not trusted; give a CA file in the connection's extra `verify`",
                 ) from None
-            if cause is not None and cause.reason in BEFORE_SENDING:
+            if cause is not None and _in_handshake(cause):
                 raise self._never_left(
                     operation, "its address does not speak TLS as we do; is it https?"
                 ) from None
@@ -244,3 +237,8 @@ def _tls_cause(error: BaseException) -> ssl.SSLError | None:
         inner = [getattr(found, "reason", None), *found.args]
         found = next((e for e in inner if isinstance(e, BaseException)), None)
     return found
+
+
+def _in_handshake(error: ssl.SSLError) -> bool:
+    """Whether a TLS error came before the request: by where it was raised, its words are the same later on."""
+    return any(frame.name == "do_handshake" for frame in traceback.extract_tb(error.__traceback__))

@@ -59,12 +59,13 @@ class RawServer:
 
     def __init__(self, context: ssl.SSLContext | None = None, *, keep_bodies: bool = True) -> None:
         self.requests: list[Request] = []
+        self.read_body = True
         self.answer: Callable[[Request, BaseHTTPRequestHandler], None] = lambda _, handler: reply(handler)
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def handle_any(self) -> None:
-                left, body = int(self.headers.get("Content-Length") or 0), b""
+                left, body = int(self.headers.get("Content-Length") or 0) if server.read_body else 0, b""
                 while left > 0 and (block := self.rfile.read(min(left, 1 << 20))):
                     left -= len(block)
                     body += block if keep_bodies else b""

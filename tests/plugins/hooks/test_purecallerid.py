@@ -244,6 +244,24 @@ def test_a_redirect_is_not_followed(workspace, connect, raw, other):
     assert (len(raw.requests), other.requests) == (1, [])
 
 
+def test_an_encrypted_upload_that_is_broken_off_may_have_been_taken(
+    workspace, connect, encrypted, certificate
+):
+    """The vendor hangs up while we still write: that is no fault of its certificate."""
+    workspace.csv.write_bytes(b"2012000001,NJ\n" * (1 << 20))
+
+    def hang_up(handler):
+        raw_socket = socket.socket(fileno=handler.connection.detach())
+        raw_socket.close()
+
+    encrypted.read_body = False
+    encrypted.answer = lambda _, handler: hang_up(handler)
+    connect("purecallerid_default", encrypted.url, workspace.key, extra={"verify": str(certificate)})
+    with pytest.raises(LostAnswerError):
+        workspace.load(PureCallerIdHook())
+    assert len(encrypted.requests) == 1
+
+
 UPLOAD = """
 import sys
 from pathlib import Path

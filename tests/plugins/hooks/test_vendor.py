@@ -338,7 +338,7 @@ def test_a_ca_file_makes_it_trusted(connect, encrypted, certificate, verify, mon
     assert ask(PlatformHook()).status == 200
 
 
-@pytest.mark.parametrize("end", ["closed", "reset", "body cut"])
+@pytest.mark.parametrize("end", ["closed", "reset", "body cut", "garbage", "HTTP"])
 def test_a_break_of_an_encrypted_connection_is_a_lost_answer(
     connect, encrypted, certificate, nothing_leaks, end
 ):
@@ -351,6 +351,10 @@ def test_a_break_of_an_encrypted_connection_is_a_lost_answer(
             handler.wfile.flush()
         # Below TLS, without its goodbye.
         raw_socket = socket.socket(fileno=handler.connection.detach())
+        if end in ("garbage", "HTTP"):
+            raw_socket.sendall(
+                b"\x17\x03\x03\x00\x20" + bytes(32) if end == "garbage" else b"HTTP/1.1 502 Bad\r\n\r\n"
+            )
         if end == "reset":
             raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raw_socket.close()
