@@ -2,18 +2,22 @@
 
 Starts a stack from a clean state, triggers last night's pull of every source through the real scheduler,
 waits for the deliveries that follow it by themselves, prints where every row went, writes the same to
-`.listkeeper/demo.json`, and stops what it started. Exits non-zero unless every run ended well and every row
-is accounted for. What should run is read from the flow files, so that a DAG that never shows up is noticed.
+`.listkeeper/demo.json`, and stops what it started. Beside them old Vicidial leads are archived: that run
+meets the office's hours, waits without a worker, and goes on when the sandbox's clock says that it is evening.
+Exits non-zero unless every run ended well and every row is accounted for. What should run is read from the
+flow files, so that a DAG that never shows up is noticed.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 
@@ -22,7 +26,7 @@ from include.airflow_client import Airflow, AirflowError
 from include.airflow_settings import SettingsError
 from include.console import Console
 from include.demo_result import FlowResult, read_counts, table, write_json
-from include.flow_files import KINDS, Delivery, FlowFileError, PlatformSource, load_flows
+from include.flow_files import KINDS, ArchiveFlow, Delivery, FlowFileError, PlatformSource, load_flows
 from include.stack import Stack, StackError
 
 RUN_SECONDS = 300.0
@@ -50,6 +54,19 @@ class Flow:
     night: str
     after: str | None
     run: dict[str, Any] | None = None
+    run_id: str | None = None
+    """Of a run that has no partition: it is known by its id."""
+
+    @property
+    def archives(self) -> bool:
+        """Whether it archives leads, which needs no night's pull."""
+        return self.dag_id.startswith("archive_vicidial_leads__")
+
+    def is_mine(self, run: dict[str, Any]) -> bool:
+        """Whether a run that Airflow lists is the one of tonight."""
+        if run["dag_id"] != self.dag_id:
+            return False
+        return bool(run["dag_run_id"] == self.run_id if self.archives else run["partition_key"] == self.night)
 
     @property
     def state(self) -> str | None:
@@ -58,7 +75,7 @@ class Flow:
 
 
 def tonight(now: datetime) -> list[Flow]:
-    """List what should run, from the flow files: every source, and every delivery behind its source.
+    """List what should run, from the flow files: every source, every delivery behind its source, every archive.
 
     :raises FlowFileError: a flow file is broken
     """
@@ -77,15 +94,28 @@ def tonight(now: datetime) -> list[Flow]:
                     f"{delivery.dag_id} delivers the source {delivery.source}, which no file defines."
                 )
             flows.append(Flow(delivery.name, delivery.dag_id, pull.night, pull.dag_id))
+    archives, more = load_flows(ArchiveFlow)
+    broken += more
     if broken:
         raise broken[0].error
     if not pulls:
         raise StackError("There is no flow file of a source, so there is nothing to pull.")
-    return flows
+    night = max(flow.night for flow in flows)
+    return [*flows, *(Flow(flow.name, flow.dag_id, night, None) for flow in archives)]
 
 
-def watch(stack: Stack, airflow: Airflow, flows: list[Flow], console: Console, timeout: float) -> None:
-    """Follow the flows until all have ended or nothing more can come, telling each change in one line."""
+def watch(
+    stack: Stack,
+    airflow: Airflow,
+    flows: list[Flow],
+    console: Console,
+    timeout: float,
+    waits: Callable[[Flow], None] = lambda flow: None,
+) -> None:
+    """Follow the flows until all have ended or nothing more can come, telling each change in one line.
+
+    :param waits: called each time a task of a flow has begun to wait.
+    """
     told: dict[tuple[str, str], str] = {}
     waiting_since: dict[str, float] = {}
     width = max(len(flow.dag_id) for flow in flows)
@@ -96,9 +126,7 @@ def watch(stack: Stack, airflow: Airflow, flows: list[Flow], console: Console, t
         for flow in flows:
             if flow.state in ENDED:
                 continue
-            flow.run = next(
-                (r for r in runs if r["dag_id"] == flow.dag_id and r["partition_key"] == flow.night), None
-            )
+            flow.run = next((run for run in runs if flow.is_mine(run)), None)
             if flow.run is None:
                 continue
             # The run was read before its tasks: when it has ended, they have too.
@@ -109,6 +137,8 @@ def watch(stack: Stack, airflow: Airflow, flows: list[Flow], console: Console, t
                 if told.get((flow.dag_id, task)) != state:
                     told[flow.dag_id, task] = state
                     console.say(f"{flow.dag_id:<{width}}  {task}: {state}")
+                    if state == TOLD["deferred"]:
+                        waits(flow)
         if not any(_may_still_come(flow, flows, waiting_since) for flow in flows):
             return
         time.sleep(POLL_SECONDS)
@@ -183,6 +213,34 @@ def failures(airflow: Airflow, flow: Flow) -> str:
     return "\n".join(told)
 
 
+class Office:
+    """The hours of the sandbox's dialer: the demo moves the sandbox's clock from a working day into its evening."""
+
+    def __init__(self, stack: Stack, console: Console) -> None:
+        self._stack, self._console, self._is_open = stack, console, False
+        zone = ZoneInfo("Africa/Johannesburg")  # whose local time the sandbox's dialer keeps
+        today = datetime.now(zone).date()
+        self._day = today - timedelta(days=max(0, today.weekday() - 4))
+        self._zone = zone
+
+    def opens(self) -> None:
+        """Make it ten in the morning."""
+        self._set(10)
+        self._is_open = True
+
+    def closes(self, flow: Flow) -> None:
+        """Make it eight in the evening, once an archive has met the office and waits."""
+        if flow.archives and self._is_open:
+            self._is_open = False
+            self._set(20)
+            self._console.say("the office closes: the sandbox's clock now says 20:00")
+
+    def _set(self, hour: int) -> None:
+        now = datetime.combine(self._day, clock_time(hour), self._zone)
+        url = f"{self._stack.sandbox_url}/_sandbox/clock"
+        httpx.post(url, json={"now": now.isoformat()}, trust_env=False).raise_for_status()
+
+
 def run(stack: Stack, flows: list[Flow], console: Console, timeout: float) -> bool:
     """Run the flows on a started stack and return whether all is well."""
     with stack.airflow as airflow:
@@ -191,13 +249,19 @@ def run(stack: Stack, flows: list[Flow], console: Console, timeout: float) -> bo
         console.say(f"Airflow lists {len(flows)} flows")
         for flow in flows:
             airflow.unpause(flow.dag_id)
+        office = Office(stack, console)
         for flow in flows:
-            if flow.after is None:
+            if flow.archives:
+                office.opens()
+                asked = {"action": "apply", "reason": "make demo", "window": "ask the server"}
+                flow.run_id = airflow.trigger(flow.dag_id, conf=asked, note="make demo")
+                console.say(f"{flow.dag_id} archives old leads, as soon as the office lets it")
+            elif flow.after is None:
                 airflow.trigger(flow.dag_id, partition_key=flow.night, note="make demo")
                 console.say(
                     f"{flow.dag_id} pulls the night {flow.night}; its deliveries follow by themselves"
                 )
-        watch(stack, airflow, flows, console, timeout)
+        watch(stack, airflow, flows, console, timeout, waits=office.closes)
         screen.require_no_import_errors(airflow)
         results = [judge(airflow, flow) for flow in flows]
         for flow in flows:
