@@ -241,3 +241,54 @@ def test_a_bad_leads_file_is_told_before_anything_starts(
 def test_a_port_that_is_none_is_refused(port: str) -> None:
     with pytest.raises(SystemExit):
         arguments("make demo", "").parse_args(["--airflow-port", port])
+
+
+ARCHIVE = """
+{kind: archive_vicidial_leads, name: old, select: {database: db, rules: [{name: a, older_than_days: 90}]}}
+"""
+
+
+def test_tonight_archives_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTKEEPER_FLOWS", str(tmp_path))
+    flow_files(tmp_path)
+    (tmp_path / "old.yaml").write_text(ARCHIVE)
+    found = tonight(demo.datetime(2026, 11, 21, 4, 0, tzinfo=demo.UTC))[-1]
+    assert found == Flow("old", "archive_vicidial_leads__old", "2026-11-19", None) and found.archives
+    (tmp_path / "old.yaml").write_text("{kind: archive_vicidial_leads, name: old}")
+    with pytest.raises(FlowFileError, match=r"old\.yaml"):
+        tonight(demo.datetime(2026, 11, 21, 4, 0, tzinfo=demo.UTC))
+
+
+def test_an_archive_is_known_by_its_run_id() -> None:
+    flow = Flow("old", "archive_vicidial_leads__old", NIGHT, None, run_id="mine")
+    run = {"dag_id": flow.dag_id, "dag_run_id": "mine", "partition_key": None}
+    assert flow.is_mine(run)
+    assert not flow.is_mine(run | {"dag_run_id": "scheduled"})
+    assert not flow.is_mine(run | {"dag_id": "another"})
+
+
+def test_the_office_closes_once_an_archive_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[demo.datetime] = []
+
+    class Taken:
+        def raise_for_status(self) -> None:
+            pass
+
+    def post(url: str, json: dict[str, str], trust_env: bool) -> Taken:
+        assert url.endswith("/_sandbox/clock") and not trust_env
+        told.append(demo.datetime.fromisoformat(json["now"]))
+        return Taken()
+
+    monkeypatch.setattr(demo.httpx, "post", post)
+    stack = type("Stack", (), {"sandbox_url": "http://127.0.0.1:1"})()
+    office = demo.Office(stack, Quiet())  # type: ignore[arg-type]
+    archive = Flow("old", "archive_vicidial_leads__old", NIGHT, None)
+    office.closes(archive)
+    assert told == [], "it has not opened yet"
+    office.opens()
+    office.closes(Flow("five9", "load_purecallerid__five9", NIGHT, "pull"))
+    assert [moment.hour for moment in told] == [10]
+    office.closes(archive)
+    office.closes(archive)
+    assert [moment.hour for moment in told] == [10, 20]
+    assert all(moment.weekday() < 5 for moment in told)

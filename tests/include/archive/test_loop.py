@@ -348,14 +348,14 @@ def test_it_stops_before_the_office_opens_and_goes_on_at_the_next_batch(
 
 def test_a_slow_server_widens_the_margin(job: MakeJob, client: Client, sandbox: SandboxServer) -> None:
     work = job(50, window=OFFICE)
-    work.clock.moment = datetime.fromisoformat("2026-11-23T07:40:00+02:00")
+    work.clock.moment = datetime.fromisoformat("2026-11-23T07:36:00+02:00")
 
     def send(lead_ids: Sequence[int], flags: Flags) -> Counts:
         work.clock.moment += timedelta(minutes=9)
         return client(lead_ids, flags)
 
     assert work.run(send=send) is not None
-    assert work.states.count("confirmed") == 2, "07:40 and 07:49; at 07:58 another nine minutes do not fit"
+    assert work.states.count("confirmed") == 2, "07:36 and 07:45; at 07:54 another nine minutes do not fit"
 
 
 def test_the_server_may_say_not_now_outside_our_hours(
