@@ -53,52 +53,52 @@ def write_outcomes(
     """
     written = Written()
 
-    def write(frame: pl.DataFrame, name: str, *, ours: bool) -> None:
-        frame.cast(OUTCOME_COLUMNS).write_parquet(out / name)  # type: ignore[arg-type]
-        for state, count in frame["state"].value_counts().iter_rows():
-            written.by_state[state] += count
+    def count(path: Path, *, ours: bool) -> None:
+        states = pl.scan_parquet(path, glob=False).group_by("state").len().collect(engine="streaming")
+        for state, rows in states.iter_rows():
+            written.by_state[state] += rows
             if ours:
-                written.decided[state] += count
+                written.decided[state] += rows
+
+    def write(frame: pl.LazyFrame, name: str, *, ours: bool) -> None:
+        frame.cast(OUTCOME_COLUMNS).sink_parquet(out / name)  # type: ignore[arg-type]
+        count(out / name, ours=ours)
 
     def copy(folder: RunFolder, prefix: str) -> None:
         with folder.reading("outcomes-*.parquet") as files:
             for file in files:
                 shutil.copyfile(file, out / f"{prefix}-{file.name}")
-                counts = pl.read_parquet(file, columns=["state"])["state"].value_counts()
-                for state, count in counts.iter_rows():
-                    written.by_state[state] += count
-                    written.decided[state] += count
+                count(file, ours=True)
 
     if clean is None:
         if snapshot is not None:
             with snapshot.reading("part-*.parquet") as files:
                 for file in files:
-                    keys = pl.read_parquet(file, columns=["row_key"])
+                    keys = pl.scan_parquet(file, glob=False)
                     write(_outcome(keys, "held", "not_sent", None), f"snapshot-{file.name}", ours=True)
         return written
     copy(clean, "clean")
     if plan is None:
         with clean.reading("kept-*.parquet") as files:
             for file in files:
-                keys = pl.read_parquet(file, columns=["row_key"])
+                keys = pl.scan_parquet(file, glob=False)
                 write(_outcome(keys, "held", "not_sent", None), f"clean-{file.name}", ours=True)
         return written
     copy(plan, "plan")
     with plan.reading(SENT) as files:
-        sent = pl.read_parquet(files[0])
-    position = 0
-    for batch in batches:
-        keys = sent.slice(position, batch.rows)
-        position += batch.rows
-        never_sent = batch.state == "planned"
-        state, reason = ("held", held_reason) if never_sent else _ending(batch)
-        seq = None if never_sent else batch.seq
-        refused = (named or {}).get(batch.seq, {}) if batch.settled and not batch.uncertain else {}
-        frame = _outcome(keys, state, reason, seq)
-        write(
-            _by_name(frame, refused) if refused else frame, f"batch-{batch.seq:05d}.parquet", ours=never_sent
-        )
-    write(_outcome(sent.slice(position), "held", held_reason, None), "held.parquet", ours=True)
+        sent = pl.scan_parquet(files[0], glob=False)
+        position = 0
+        for batch in batches:
+            keys = sent.slice(position, batch.rows)
+            position += batch.rows
+            never_sent = batch.state == "planned"
+            state, reason = ("held", held_reason) if never_sent else _ending(batch)
+            frame = _outcome(keys, state, reason, None if never_sent else batch.seq)
+            refused = (named or {}).get(batch.seq, {}) if batch.settled and not batch.uncertain else {}
+            if refused:
+                frame = _by_name(frame, refused)
+            write(frame, f"batch-{batch.seq:05d}.parquet", ours=never_sent)
+        write(_outcome(sent.slice(position), "held", held_reason, None), "held.parquet", ours=True)
     return written
 
 
@@ -111,7 +111,7 @@ def named_rows(folder: RunFolder) -> dict[int, dict[str, str]]:
     }
 
 
-def _by_name(frame: pl.DataFrame, refused: Mapping[str, str]) -> pl.DataFrame:
+def _by_name(frame: pl.LazyFrame, refused: Mapping[str, str]) -> pl.LazyFrame:
     """The rows of a settled batch of which the vendor named those that it did not take."""
     reason = pl.col("row_key").replace_strict(dict(refused), default=None, return_dtype=pl.String)
     return frame.with_columns(
@@ -129,7 +129,7 @@ def _ending(batch: Batch) -> tuple[str, str]:
     return "delivered", "delivered" if not batch.rejected else "vendor_counts_only"
 
 
-def _outcome(keys: pl.DataFrame, state: str, reason: str, batch: int | None) -> pl.DataFrame:
+def _outcome(keys: pl.LazyFrame, state: str, reason: str, batch: int | None) -> pl.LazyFrame:
     return keys.select(
         "row_key",
         pl.lit(state).alias("state"),

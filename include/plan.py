@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import polars as pl
 
 from include import guards
@@ -26,6 +28,7 @@ KEYS: Final = "keys.parquet"
 SENT: Final = "sent.parquet"
 PLAN: Final = "plan.json"
 SAMPLES: Final = 5
+PIECE_ROWS: Final = 100_000
 
 Decision = Literal["apply", "plan_only", "refused", "unchanged"]
 
@@ -80,16 +83,17 @@ def make_plan(
 
     Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order),
     `keys.parquet` (row_key and row_hash of everything on the list after the load) and `outcomes-*.parquet` (rows
-    rejected or held here). One part is in memory at a time, besides the keys.
+    rejected or held here). One part is in memory at a time, and 17 bytes for each key of `before`.
     """
-    previous = _previous(before)
+    earlier = _Earlier(before.keys)
     header = [target for target, _ in recipe.columns]
     counts = {"added": 0, "changed": 0, "unchanged": 0}
     rejected = dict.fromkeys(("not_ten_digits", "key_missing"), 0)
     held = usable_rows = 0
-    keys: list[pl.DataFrame] = []
-    sent: list[pl.DataFrame] = []
     samples: list[dict[str, str]] = []
+    parts = out / ".parts"
+    for name in ("keys", "sent"):
+        (parts / name).mkdir(parents=True)
     with (out / PAYLOAD).open("wb") as payload:
         pl.DataFrame(schema=dict.fromkeys(header, pl.String)).write_csv(payload)
         for number, path in enumerate(kept):
@@ -101,36 +105,34 @@ def make_plan(
             for reason, count in unusable["reason"].value_counts().iter_rows():
                 rejected[reason] += count
             cells = usable.select(_cell(source, recipe.phone).alias(to) for to, source in recipe.columns)
-            marked = usable.select("row_key", row_hash=_row_hash(cells)).join(
-                previous, on="row_key", how="left", maintain_order="left"
-            )
+            hashes = _row_hash(cells)
             status = (
                 pl.when(pl.col("before").is_null())
                 .then(pl.lit("added"))
-                .when(pl.col("before") == pl.col("row_hash"))
+                .when(pl.col("before") == pl.col("now"))
                 .then(pl.lit("unchanged"))
                 .otherwise(pl.lit("changed"))
             )
-            statuses = marked.select(status.alias("status"))["status"]
+            marked = pl.DataFrame({"before": earlier.take(usable["row_key"]), "now": hashes})
+            statuses = marked.select(status=status)["status"]
             for name, count in statuses.value_counts().iter_rows():
                 counts[name] += count
             goes = _goes(statuses, recipe)
             cells.filter(goes).write_csv(payload, include_header=False)
             staying = usable.filter(~goes)
             held += staying.height
-            keys.append(marked.select("row_key", "row_hash"))
-            sent.append(usable.filter(goes).select("row_key"))
+            keys = usable.select("row_key", hashes)
+            keys.write_parquet(parts / "keys" / f"{number:05d}.parquet")
+            keys.filter(goes).select("row_key").write_parquet(parts / "sent" / f"{number:05d}.parquet")
             first = usable.filter(goes).select("row_key", "phone").head(SAMPLES - len(samples))
             samples += [{"row_key": key, "phone": masked(phone)} for key, phone in first.iter_rows()]
             _outcomes(unusable, staying).write_parquet(out / f"outcomes-{number:05d}.parquet")
-    sent_keys = pl.concat([pl.DataFrame(schema={"row_key": pl.String}), *sent])
-    sent_keys.write_parquet(out / SENT)
-    seen = pl.concat([_no_keys(), *keys])
-    after_keys = _after(seen, previous, recipe)
-    after_keys.write_parquet(out / KEYS)
-    removed = previous.join(seen, on="row_key", how="anti").height if recipe.replaces else 0
-
-    to_send = sent_keys.height
+    if not recipe.replaces:  # what an append finds on the list stays there
+        for number, rest in enumerate(earlier.left()):
+            rest.write_parquet(parts / "keys" / f"earlier-{number:05d}.parquet")
+    to_send = _join_files(parts / "sent", out / SENT, {"row_key": pl.String()})
+    _join_files(parts / "keys", out / KEYS, {"row_key": pl.String(), "row_hash": pl.Int64()})
+    shutil.rmtree(parts)
     decided = {state: dict(reasons) for state, reasons in cleaned["decided"].items()}
     for reason, count in rejected.items():
         if count:
@@ -147,7 +149,7 @@ def make_plan(
         "now": before.rows,
         "after": to_send if recipe.replaces else (before.rows or 0) + counts["added"],
         **counts,
-        "removed": removed,
+        "removed": earlier.gone if recipe.replaces else 0,
         "to_send": to_send,
         "held": {"already_delivered": held} if held else {},
         "samples": samples,
@@ -277,22 +279,58 @@ def _outcomes(unusable: pl.DataFrame, staying: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _no_keys() -> pl.DataFrame:
-    return pl.DataFrame(schema={"row_key": pl.String, "row_hash": pl.Int64})
+class _Earlier:
+    """The keys applied last, by a hash of each: which of them come again, and which do not.
+
+    Hashes of keys are polars' own, good for this process only; 64 bits, so that in ten million keys two equal ones
+    are a matter of one in half a million.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        scan = pl.LazyFrame(schema={"row_key": pl.String, "row_hash": pl.Int64})
+        if path is not None:
+            scan = pl.scan_parquet(path, glob=False)
+        known = scan.select(pl.col("row_key").hash(), "row_hash").collect(engine="streaming").sort("row_key")
+        self._keys, self._hashes = known["row_key"].to_numpy(), known["row_hash"].to_numpy()
+        self._came = np.zeros(len(self._keys), dtype=bool)
+
+    def take(self, row_keys: pl.Series) -> pl.Series:
+        """The row hash that each key had, null for a new one. The keys count as having come again."""
+        place, known = self._find(row_keys)
+        self._came[place[known]] = True
+        before = pl.Series(self._hashes.take(place, mode="clip") if len(self._keys) else place)
+        return before.to_frame("h").select(pl.when(pl.Series(known)).then("h"))["h"]
+
+    def left(self) -> Iterator[pl.DataFrame]:
+        """Keys and hashes that did not come again, piece by piece."""
+        if self._path is None:
+            return
+        for frame in pl.scan_parquet(self._path, glob=False).collect_batches(chunk_size=PIECE_ROWS):
+            place, known = self._find(frame["row_key"])
+            yield frame.filter(pl.Series(~(known & self._came.take(place, mode="clip"))))
+
+    @property
+    def gone(self) -> int:
+        """How many keys did not come again."""
+        return int(np.count_nonzero(~self._came))
+
+    def _find(self, row_keys: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """The place of each key, and whether it is really there."""
+        asked = row_keys.hash().to_numpy()
+        place = self._keys.searchsorted(asked)
+        if not len(self._keys):
+            return place, np.zeros(len(asked), dtype=bool)
+        return place, self._keys.take(place, mode="clip") == asked
 
 
-def _previous(before: Before) -> pl.DataFrame:
-    """Keys applied last, as `row_key` and `before`."""
-    frame = pl.read_parquet(before.keys) if before.keys is not None else _no_keys()
-    return frame.rename({"row_hash": "before"})
-
-
-def _after(seen: pl.DataFrame, previous: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
-    """Keys on the list after the load; an append of the same night adds to those of its earlier runs."""
-    if recipe.replaces:
-        return seen
-    old = previous.rename({"before": "row_hash"}).join(seen, on="row_key", how="anti")
-    return pl.concat([old, seen])
+def _join_files(folder: Path, target: Path, schema: Mapping[str, pl.DataType]) -> int:
+    """Put the Parquet files of a folder together, in name order; return the rows."""
+    files = sorted(folder.iterdir())
+    scan = pl.scan_parquet(files, glob=False) if files else pl.LazyFrame(schema=schema)
+    scan.sink_parquet(target)
+    rows: int = pl.scan_parquet(target, glob=False).select(pl.len()).collect().item()
+    return rows
 
 
 def _valid_rows(cleaned: dict[str, Any], usable: int) -> int:
