@@ -1,0 +1,103 @@
+"""The window as a sensor of its own, and the trigger it waits by."""
+
+from __future__ import annotations
+
+import asyncio
+import pkgutil
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from listkeeper.sensors.after_hours import AfterHoursSensor
+from listkeeper.triggers import after_hours
+from listkeeper.triggers.after_hours import AfterHoursTrigger
+from pydantic import ValidationError
+
+NEVER_OPEN: dict[str, str] = {}
+
+
+def week_around(now: datetime, closes_in: timedelta) -> dict[str, str]:
+    """Hours of a UTC office that is open now and closes soon (by the minute)."""
+    closes = (now + closes_in).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    today = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[now.weekday()]
+    end = f"{closes:%H:%M}" if closes.date() == now.date() else "24:00"
+    return {today: f"00:00-{end}"}
+
+
+def sensor(**changes: Any) -> AfterHoursSensor:
+    return AfterHoursSensor(**{"task_id": "evening", "zone": "UTC", "week": NEVER_OPEN} | changes)
+
+
+async def first_event(trigger: AfterHoursTrigger, within: float = 5) -> Any:
+    async with asyncio.timeout(within):
+        async for event in trigger.run():
+            return event.payload
+    raise AssertionError("the trigger ended without an event")
+
+
+def test_a_closed_office_is_not_waited_for() -> None:
+    assert sensor().execute({}) is None  # type: ignore[arg-type]
+
+
+def test_an_open_office_is_waited_for_without_a_worker() -> None:
+    week = week_around(datetime.now(UTC), timedelta(hours=1))
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(week=week, country="ZA", at_least_minutes=30).execute({})  # type: ignore[arg-type]
+    path, arguments = deferred.value.trigger.serialize()
+    assert arguments["hours"]["week"] == week and arguments["at_least_minutes"] == 30
+    assert pkgutil.resolve_name(path)(**arguments).serialize() == (path, arguments)
+    assert deferred.value.method_name == "resume"
+
+
+def test_without_the_triggerer_it_pokes() -> None:
+    week = week_around(datetime.now(UTC), timedelta(hours=1))
+    assert sensor(deferrable=False).poke({}) is True  # type: ignore[arg-type]
+    assert sensor(deferrable=False, week=week).poke({}) is False  # type: ignore[arg-type]
+
+
+def test_a_window_too_short_is_waited_past() -> None:
+    now = datetime.now(UTC)
+    opens = now + timedelta(minutes=20)
+    if opens.date() != now.date() or now.hour == 23:
+        pytest.skip("the hours of this test must lie in one UTC day")
+    today = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[now.weekday()]
+    week = {today: f"{opens:%H:%M}-24:00"}
+    assert sensor(week=week).poke({}) is True  # type: ignore[arg-type]
+    assert sensor(week=week, at_least_minutes=60).poke({}) is False  # type: ignore[arg-type]
+
+
+def test_resuming_looks_once_more() -> None:
+    week = week_around(datetime.now(UTC), timedelta(hours=1))
+    with pytest.raises(TaskDeferred):
+        sensor(week=week).resume({}, {"status": "after_hours"})  # type: ignore[arg-type]
+    sensor().resume({}, {"status": "after_hours"})  # type: ignore[arg-type]
+    for event in (None, {}, {"status": "error"}):
+        with pytest.raises(AirflowFailException):
+            sensor().resume({}, event)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"zone": "Mars"}, {"week": {"mon": "9-5"}}, {"country": "South Africa"}])
+def test_wrong_hours_stop_the_parsing(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        sensor(**wrong)
+
+
+def test_the_trigger_fires_at_once_when_the_office_is_closed() -> None:
+    hours = sensor().hours
+    assert asyncio.run(first_event(AfterHoursTrigger(hours=hours))) == {"status": "after_hours"}
+    assert asyncio.run(first_event(AfterHoursTrigger())) == {"status": "after_hours"}
+
+
+def test_the_trigger_waits_for_its_moment() -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=0.3)
+    assert asyncio.run(first_event(AfterHoursTrigger(not_before=moment.isoformat())))
+    assert datetime.now(UTC) >= moment
+
+
+def test_the_trigger_naps_while_the_office_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(after_hours, "LONGEST_NAP", 0.01)
+    week = week_around(datetime.now(UTC), timedelta(hours=1))
+    trigger = AfterHoursTrigger(hours=sensor(week=week).hours)
+    with pytest.raises(TimeoutError):
+        asyncio.run(first_event(trigger, within=0.3))
