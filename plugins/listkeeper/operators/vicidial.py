@@ -74,7 +74,7 @@ class SelectLeadsOperator(ArchiveOperator):
 
         dag_run, params, now = context["dag_run"], context["params"], datetime.now(UTC)
         refuse_unknown_params(dag_run, self.dag.params)
-        from_backfill = str(dag_run.run_type) == "backfill"
+        from_backfill = dag_run.run_type == "backfill"
         action = asked_action(self.flow, params, dag_run, from_backfill=from_backfill)
         night = now.astimezone(ZoneInfo(self.flow.local_zone)).date().isoformat()
         database, out = self.open_database(now), run_folder(context, "select")
