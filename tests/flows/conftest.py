@@ -443,6 +443,8 @@ def make_dag(installation: Path) -> Callable[[dict[str, Any]], Any]:
     folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
 
     def made(flow: dict[str, Any], retries: int = 2) -> Any:
+        for other in installation.glob("*.yaml"):
+            other.unlink()
         (installation / f"{flow['name']}.yaml").write_text(yaml.safe_dump(flow, sort_keys=False))
         file = folder / "load_purecallerid_lists.py"
         bag = BundleDagBag(dag_folder=str(file), bundle_path=folder, bundle_name="dags-folder")
