@@ -23,14 +23,17 @@ def test_our_own_file_holds_what_the_flows_need() -> None:
     types = {c.conn_id: c.conn_type for c in settings.connections}
     assert types["platform_default"] == "platform"
     assert types["purecallerid_default"] == "purecallerid"
-    assert {p.pool_name for p in settings.pools} >= {"platform_api", "purecallerid"}
-    assert all((c.conn_host or "").startswith(SANDBOX_ADDRESS) for c in settings.connections)
+    assert types["vicidial_default"] == "vicidial"
+    assert {p.pool_name for p in settings.pools} >= {"platform_api", "purecallerid", "vicidial"}
+    hosts = {c.conn_id: c.conn_host for c in settings.connections}
+    assert hosts.pop("vicidial_db") == "vicidial.db", "the sandbox's own database file, not a server"
+    assert set(hosts.values()) == {SANDBOX_ADDRESS}
 
 
 def test_another_sandbox_port_moves_every_address_and_nothing_else() -> None:
     settings = read_settings(OWN)
     moved = at_sandbox(settings, "http://127.0.0.1:18900")
-    assert {c.conn_host for c in moved.connections} == {"http://127.0.0.1:18900"}
+    assert {c.conn_host for c in moved.connections} == {"http://127.0.0.1:18900", "vicidial.db"}
     assert [c.conn_password for c in moved.connections] == [c.conn_password for c in settings.connections]
     assert moved.pools == settings.pools
     assert SANDBOX_ADDRESS not in moved.model_dump_json()
@@ -83,7 +86,9 @@ def test_a_mistake_never_shows_a_password(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as error:
         read_settings(path)
     assert "hush" not in str(error.value)
-    assert all(c.conn_password not in repr(c) for c in read_settings(OWN).connections)
+    secret = [c for c in read_settings(OWN).connections if c.conn_password is not None]
+    assert secret
+    assert all(c.conn_password not in repr(c) for c in secret)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
