@@ -216,7 +216,7 @@ def make_archive_plan(
             now=now,
         ),
     ]
-    decision: Decision = "refused" if refusals else "plan_only" if action == "plan" else "apply"
+    decision: Decision = "plan_only" if action == "plan" else "refused" if refusals else "apply"
     deletes = flags.delete and decision == "apply"
     batches = math.ceil(to_send / batch_size)
     table_rows = selected["table_rows"]

@@ -74,10 +74,16 @@ def test_the_operators_pull_and_plan(dags, connections, sandbox):
 def test_the_tables_name_what_exists():
     names = re.findall(r"^\| `([\w.]+)`", PAGE, re.MULTILINE)
     operators = [
-        importlib.import_module(f"listkeeper.operators.{module}")
-        for module in ("delivery", "platform", "purecallerid")
+        importlib.import_module(f"listkeeper.{module}")
+        for module in (
+            "operators.delivery",
+            "operators.platform",
+            "operators.purecallerid",
+            "operators.vicidial",
+            "sensors.after_hours",
+        )
     ]
-    assert len(names) == 11
+    assert len(names) == 17
     for name in names:
         if "." in name:
             pkgutil.resolve_name(name)

@@ -170,6 +170,8 @@ def test_what_a_plan_does_makes_its_hash(tmp_path: Path) -> None:
 def test_delete_is_off_unless_it_is_applied(tmp_path: Path) -> None:
     assert made(tmp_path)["options"]["delete"] is True
     assert made(tmp_path, action="plan")["options"]["delete"] is False
+    shown = made(tmp_path, action="plan", limits=ArchiveGuards(max_rows=1))
+    assert shown["decision"] == "plan_only" and shown["refusals"], "what the guards would say is shown"
     refused_plan = made(tmp_path, limits=ArchiveGuards(max_rows=1))
     assert refused_plan["decision"] == "refused" and refused_plan["options"]["delete"] is False
 
