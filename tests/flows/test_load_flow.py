@@ -830,6 +830,33 @@ def test_a_changed_payload_is_not_sent(deliver, snapshot, vendor, monkeypatch):
     assert vendor.calls == 0
 
 
+def test_another_plan_in_the_folder_is_not_sent(deliver, snapshot, vendor, monkeypatch):
+    """Whole and committed, but not the plan whose hash was decided on."""
+    from listkeeper.operators.purecallerid import LoadListOperator
+
+    from include.staging import Manifest, RunFolder
+
+    send = LoadListOperator._send_if_needed
+
+    def replace_first(self, ledger, load):
+        folder = RunFolder(self.planned["plan"])
+        with folder.reading() as files, folder.writing() as scratch:
+            for file in files:
+                content = file.read_bytes()
+                if file.name == "payload.csv":
+                    content = content.replace(phone(1).encode(), phone(9999).encode())
+                (scratch / file.name).write_bytes(content)
+            folder.commit(scratch, Manifest(kind="plan", rows=20))
+        send(self, ledger, load)
+
+    monkeypatch.setattr(LoadListOperator, "_send_if_needed", replace_first)
+    snapshot(20)
+    run = deliver(retries=0)
+    assert (run.state, run.counts) == ("failed", {"held": 20})
+    assert "The payload is not the one that was planned" in run.problems
+    assert vendor.calls == 0
+
+
 def test_the_vendor_sees_exactly_one_upload_with_the_key_as_it_is(deliver, snapshot, vendor, sandbox):
     assert KEY.endswith("=") and KEY.startswith("+")
     snapshot(3)
