@@ -15,7 +15,7 @@ TIMEOUT ?= 300
 STACK = --airflow-port $(AIRFLOW_PORT) --sandbox-port $(SANDBOX_PORT) $(if $(LEADS),--leads "$(LEADS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test check bench
+.PHONY: help install lock demo up test check bench soak
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: $(STAMP) ## lint, formatting, types
 
 bench: $(STAMP) ## measure time and memory on large lists
 	@set -e; for bench in tests/bench/*.py; do echo "$$bench"; $(BIN)/python "$$bench"; done
+
+soak: $(STAMP) ## archive 100,000 leads over several nights in a real Airflow (a minute)
+	$(BIN)/python -m tests.soak.archive
 
 lock: $(STAMP) ## resolve requirements*.txt anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
