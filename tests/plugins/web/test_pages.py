@@ -296,3 +296,19 @@ def test_the_menu_leads_to_the_first_page(as_user):
     (view,) = ours["external_views"]
     assert (view["href"], view["url_route"], view["destination"]) == ("/listkeeper/", "listkeeper", "nav")
     assert admin.get("/api/v2/plugins/importErrors").json()["import_errors"] == []
+
+
+def test_of_very_many_batches_the_page_shows_the_odd_ones(as_user, ledger, open_load):
+    from include.ledger import BatchPlan
+
+    load = open_load()
+    ledger.plan_batches(load.id, [BatchPlan(seq, 10, "aa") for seq in range(2, 151)])
+    for seq in range(1, 150):
+        ledger.intend(load.id, seq)
+        odd = int(seq == 77)
+        counts = {"delivered": 10 - odd, "rejected": odd, "uncertain": 0}
+        ledger.settle(load.id, seq, "confirmed", **counts, vendor_counts={"valid": 10})
+    page = as_user().get(PAGE, headers=HTML)
+    assert page.status_code == 200
+    assert re.findall(r'<td class="n">(\d+)</td>\s*<td><span class="tag', page.text) == ["77", "150"]
+    assert "148" in page.text and "more batches are whole" in page.text
