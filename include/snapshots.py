@@ -117,16 +117,21 @@ class Shard:
         outside = 0
         for position, item in enumerate(items):
             platform.check_lead(item, self._query)
-            if not self._belongs(platform.uploaded_at(item)):
-                outside += 1
-                continue
             try:
-                rows.append(platform.read_lead(item))
+                row = platform.read_lead(item)
             except BadLeadError as error:
+                if not self._belongs(platform.uploaded_at(item)):
+                    outside += 1
+                    continue
                 key = item.get("leadId")
                 named = isinstance(key, int) and not isinstance(key, bool)
                 name = str(key) if named else f"shard {self._number} page {number} item {position}"
                 bad.append({"row_key": name, "detail": str(error)})
+                continue
+            if self._belongs(row["uploaded_at"]):
+                rows.append(row)
+            else:
+                outside += 1
         facts = {"next": following, "inside": len(rows), "outside": outside, "bad": bad}
         buffer = io.BytesIO()
         pl.DataFrame(rows, schema=LEAD_COLUMNS).write_parquet(

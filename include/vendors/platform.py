@@ -339,7 +339,7 @@ def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
         "uploaded_at": _uploaded_at(uploaded),
         "last_attempt": _text(times.get("lastAttempt")),
         "next_attempt": _text(times.get("nextAttempt")),
-        "data": orjson.dumps(data if isinstance(data, Mapping) else {}).decode(),
+        "data": orjson.dumps(data if isinstance(data, dict) else {}).decode(),
     }
 
 
@@ -353,7 +353,7 @@ def uploaded_at(item: Mapping[str, Any]) -> datetime | None:
 
 def _times(item: Mapping[str, Any]) -> Mapping[str, Any]:
     times = item.get("timestamps")
-    return times if isinstance(times, Mapping) else {}
+    return times if isinstance(times, dict) else {}
 
 
 def _phones(value: Any) -> dict[str, str | None]:
@@ -362,18 +362,20 @@ def _phones(value: Any) -> dict[str, str | None]:
     A number without a usable index, or whose place is taken, takes the first free place; three is what we keep.
     """
     found: dict[str, str | None] = {"phone1": None, "phone2": None, "phone3": None}
-    if not isinstance(value, list | None):
+    if value is not None and not isinstance(value, list):
         raise BadLeadError("phones must be a list")
     for position, entry in enumerate(value or [], start=1):
         index: Any = position
         number: Any = entry
-        if isinstance(entry, Mapping):
+        if isinstance(entry, dict):
             if "phoneNumber" not in entry:
                 raise BadLeadError("phones must hold objects with a phoneNumber, or texts")
             index, number = entry.get("phoneIndex"), entry["phoneNumber"]
-        free = [place for place, taken in found.items() if taken is None]
-        if free:
-            found[f"phone{index}" if f"phone{index}" in free else free[0]] = _text(number)
+        place: str | None = f"phone{index}"
+        if place not in found or found[place] is not None:
+            place = next((free for free, taken in found.items() if taken is None), None)
+        if place is not None:
+            found[place] = _text(number)
     return found
 
 
