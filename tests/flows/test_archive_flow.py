@@ -329,7 +329,9 @@ def test_a_lead_called_after_it_was_selected_stays(archive, dialer, monkeypatch)
     def called_now(self: Any, batch: Any) -> Any:
         if not picked:
             picked.append(int(self._ids[0]))
-            dialer.edit(picked[0], last_local_call_time=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", status="SALE")
+            dialer.edit(
+                picked[0], last_local_call_time=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", status="SALE"
+            )
         return begin(self, batch)
 
     monkeypatch.setattr(loop.Archiver, "_begin", called_now)
