@@ -582,7 +582,9 @@ def nothing_leaks(
     output, errors = capfd.readouterr()
     texts = {"output": output, "errors": errors, "xcom": "\n".join(DirectRun.pushed)}
     DirectRun.pushed.clear()
-    texts |= {"log": "\n".join(map(_whole, caplog.records))}
+    texts["log"] = "\n".join(
+        _whole(record) for when in ("setup", "call") for record in caplog.get_records(when)
+    )
     texts["ledger"] = _dump(state / "ledger.db")
     if "deliver_in_airflow" in request.fixturenames:  # XCom, rendered fields and everything else
         texts["airflow"] = _dump(HOME / "airflow.db")

@@ -206,12 +206,13 @@ def test_the_fence_stands_at_the_write_too(deliver, snapshot, vendor, ledger, mo
 
 def test_a_list_that_another_load_spoiled_is_loaded_again(deliver, snapshot, vendor, sandbox):
     """The same plan is no news, unless something was sent to the list since."""
-    snapshot(20)
+    moment = datetime.now(UTC) - timedelta(hours=2)
+    snapshot(20, source_time=moment)
     deliver()
     sandbox.fault("purecallerid", "load_error")
-    snapshot([lead(n) for n in range(30)])
+    snapshot(30, source_time=moment)
     assert deliver(retries=0).summary["verdict"] == "uncertain"
-    snapshot(20)
+    snapshot(20, source_time=moment)
     run = deliver()
     assert (run.state, run.counts) == ("success", {"delivered": 20})
     assert vendor.numbers() == numbers(range(20))
@@ -559,6 +560,16 @@ def test_a_missing_connection_leaves_nothing_in_doubt(deliver, snapshot, vendor,
     monkeypatch.setenv("AIRFLOW_CONN_PURECALLERID_DEFAULT", connection(sandbox))
     run.clear("load")
     assert (run.state, run.counts) == ("success", {"delivered": 20})
+
+
+def test_a_missing_connection_leaves_nothing_in_doubt_where_no_callback_is_asked_for(
+    deliver, snapshot, vendor, monkeypatch
+):
+    monkeypatch.delenv("AIRFLOW_CONN_PURECALLERID_DEFAULT")
+    monkeypatch.delenv("LISTKEEPER_PUBLIC_URL")
+    snapshot(20)
+    assert deliver(ringcx(), retries=1).counts == {"held": 20}
+    assert vendor.calls == 0
 
 
 @pytest.mark.parametrize("status", [429, 503])
