@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import orjson
 
-FIVE9_LISTS: Final = ("Nightly callers", "Weekend callers", "Renewals")
+FIVE9_LISTS: Final = ("Nightly callers", "Weekend callers", "Renewals", "Callbacks", "Win-back")
 RINGCX_LISTS: Final = ("RingCX nightly", "RingCX weekend")
 FIVE9_PHONE: Final = "number1"
 RINGCX_PHONE: Final = "leadPhone"

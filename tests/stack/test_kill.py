@@ -63,7 +63,7 @@ LISTS = {
     "ringcx_weekend": (RINGCX, "RingCX weekend", LATER),
 }
 # Deliveries that follow their source by themselves.
-FOLLOWERS = {"nightly": "Renewals", "history": "Weekend callers"}
+FOLLOWERS = {"nightly": "Callbacks", "history": "Win-back"}
 
 
 def load_dag(name: str) -> str:
@@ -278,7 +278,7 @@ def follower(rig: Any, source: str, night: str, number: int = 1) -> tuple[str, d
 
 def test_a_night_again_an_older_one_and_a_backfill(rig: Any) -> None:
     older, night, day_after = sorted(rig.nights)[3:6]
-    sent_before = len(rig.loads_of("Renewals"))
+    sent_before = len(rig.loads_of("Callbacks"))
     backfill = {"dag_id": HISTORY, "from_date": f"{older}T00:00:00Z", "to_date": f"{day_after}T00:00:00Z"}
     rig.airflow._call("POST", "backfills", json={**backfill, "max_active_runs": 2})
 
@@ -289,7 +289,7 @@ def test_a_night_again_an_older_one_and_a_backfill(rig: Any) -> None:
 
     state, first = pull_and_follow(night, 1)
     assert (state, first["verdict"]) == ("success", "delivered")
-    rows = rig.rows_on("Renewals")
+    rows = rig.rows_on("Callbacks")
     assert len(rows) == first["delivered"] > 0
 
     state, second = pull_and_follow(night, 2)
@@ -301,8 +301,8 @@ def test_a_night_again_an_older_one_and_a_backfill(rig: Any) -> None:
     assert third["delivered"] == 0 < third["held"]
     assert "Old leads never overwrite newer ones" in " ".join(third["problems"])
 
-    assert len(rig.loads_of("Renewals")) == sent_before + 1
-    assert rig.rows_on("Renewals") == rows
+    assert len(rig.loads_of("Callbacks")) == sent_before + 1
+    assert rig.rows_on("Callbacks") == rows
 
     # What follows a backfill only plans. (Airflow then starts the last due night as well: that one may deliver.)
     runs = [run for run in rig.airflow.runs(HISTORY) if run["run_type"] == "backfill"]
