@@ -164,7 +164,7 @@ count = itertools.count()
 
 
 @settings(
-    max_examples=int(EXAMPLES or 30),
+    max_examples=int(EXAMPLES or 24),
     deadline=None,
     derandomize=EXAMPLES is None,
     print_blob=True,

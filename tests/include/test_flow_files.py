@@ -183,7 +183,7 @@ def test_all_mistakes_at_once(tmp_path):
         ("kind: load_five9\n", "not 'load_five9'"),
         ("kind: [load_purecallerid]\n", "kind: must be one of"),
         ("!!python/object/apply:os.system ['true']", "line 1: this is no YAML"),
-        ("[" * 5000, "the file cannot be read (RecursionError)"),
+        ("[" * 1000, "the file cannot be read (RecursionError)"),
     ],
 )
 def test_files_that_cannot_be_read_at_all(tmp_path, text, rule):
@@ -225,7 +225,7 @@ def test_one_bad_file_breaks_only_its_own_flow(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["name: [", "kind: nothing\nname: x", "when: 2026-13-45", "[" * 5000, "\x00", "kind: {}"]
+    "text", ["name: [", "kind: nothing\nname: x", "when: 2026-13-45", "[" * 1000, "\x00", "kind: {}"]
 )
 def test_a_file_of_no_kind_is_shown_once(tmp_path, text):
     put(tmp_path, FIVE9, "good.yaml")
