@@ -20,6 +20,7 @@ from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk import Connection
 from airflow.sdk.log import mask_secret
 from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
+from requests_toolbelt.adapters.socket_options import TCPKeepAliveAdapter
 from urllib3.exceptions import NewConnectionError
 
 from include.vendors.errors import AuthenticationError, LostAnswerError, UnavailableError, VendorError
@@ -29,6 +30,17 @@ HTTP_EXTRAS = ("verify", "cert", "proxies", "timeout", "trust_env", "headers")
 
 DEFAULT_TIMEOUT = (10.0, 120.0)
 """Seconds to connect, and to wait for the next byte of an answer."""
+
+SEND_BYTES = 256 * 1024
+"""How much of a body is sent at once. With urllib3's 16 KiB a streamed upload takes three times as long."""
+
+
+class UploadAdapter(TCPKeepAliveAdapter):  # type: ignore[misc]
+    """The http provider's own adapter (connections are kept alive), sending larger blocks."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.connection_pool_kw["blocksize"] = SEND_BYTES
 
 
 class NoQueries(logging.Filter):
@@ -66,7 +78,7 @@ class VendorHook(HttpHook):
     own_extras: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, conn_id: str) -> None:
-        super().__init__(http_conn_id=conn_id)
+        super().__init__(http_conn_id=conn_id, adapter=UploadAdapter(idle=120, count=20, interval=30))
         self._session: requests.Session | None = None
 
     def auth_headers(self, connection: Connection) -> dict[str, str]:
