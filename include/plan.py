@@ -288,11 +288,14 @@ class _Earlier:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        scan = pl.LazyFrame(schema={"row_key": pl.String, "row_hash": pl.Int64})
-        if path is not None:
-            scan = pl.scan_parquet(path, glob=False)
-        known = scan.select(pl.col("row_key").hash(), "row_hash").collect(engine="streaming").sort("row_key")
-        self._keys, self._hashes = known["row_key"].to_numpy(), known["row_hash"].to_numpy()
+        rows = 0 if path is None else pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+        keys, hashes, filled = np.empty(rows, np.uint64), np.empty(rows, np.int64), 0
+        for frame in self._pieces():
+            here = slice(filled, filled + frame.height)
+            keys[here], hashes[here] = frame["row_key"].hash().to_numpy(), frame["row_hash"].to_numpy()
+            filled = here.stop
+        order = keys.argsort()
+        self._keys, self._hashes = keys[order], hashes[order]
         self._came = np.zeros(len(self._keys), dtype=bool)
 
     def take(self, row_keys: pl.Series) -> pl.Series:
@@ -304,9 +307,7 @@ class _Earlier:
 
     def left(self) -> Iterator[pl.DataFrame]:
         """Keys and hashes that did not come again, piece by piece."""
-        if self._path is None:
-            return
-        for frame in pl.scan_parquet(self._path, glob=False).collect_batches(chunk_size=PIECE_ROWS):
+        for frame in self._pieces():
             place, known = self._find(frame["row_key"])
             yield frame.filter(pl.Series(~(known & self._came.take(place, mode="clip"))))
 
@@ -314,6 +315,10 @@ class _Earlier:
     def gone(self) -> int:
         """How many keys did not come again."""
         return int(np.count_nonzero(~self._came))
+
+    def _pieces(self) -> Iterator[pl.DataFrame]:
+        if self._path is not None:
+            yield from pl.scan_parquet(self._path, glob=False).collect_batches(chunk_size=PIECE_ROWS)
 
     def _find(self, row_keys: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """The place of each key, and whether it is really there."""
