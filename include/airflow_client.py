@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, Self
 
 import httpx
@@ -161,6 +162,16 @@ class Airflow:
         response = self._http.request(method, f"/api/v2/{path}", headers=self._headers(), **arguments)
         if response.status_code == httpx.codes.UNAUTHORIZED:  # the token has expired
             self._log_in()
+            response = self._http.request(method, f"/api/v2/{path}", headers=self._headers(), **arguments)
+        for _ in range(
+            5
+        ):  # SQLite was locked by the scheduler: the call was rolled back and may be made again
+            if (
+                response.status_code != httpx.codes.INTERNAL_SERVER_ERROR
+                or "Database error" not in response.text
+            ):
+                break
+            time.sleep(1)
             response = self._http.request(method, f"/api/v2/{path}", headers=self._headers(), **arguments)
         if response.status_code == httpx.codes.NOT_FOUND:
             raise AirflowNotFoundError(f"Airflow knows no {path}.")
