@@ -23,10 +23,10 @@ help: ## list what there is
 install: $(STAMP) ## make .venv and install the locked packages (the others call it)
 
 demo: $(STAMP) ## run tonight's flows once in the sandbox and show where every row went (LEADS=my.csv)
-	@$(BIN)/python -m include.demo $(STACK) --timeout $(TIMEOUT)
+	@$(BIN)/python -m include.stack.demo $(STACK) --timeout $(TIMEOUT)
 
 up: $(STAMP) ## start the sandbox and Airflow with its UI, until Ctrl-C
-	@$(BIN)/python -m include.up $(STACK)
+	@$(BIN)/python -m include.stack.up $(STACK)
 
 test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them)
 	$(BIN)/python -m pytest $(ARGS)

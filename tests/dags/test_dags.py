@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include.airflow_settings import read_settings
 from include.settings import PROJECT_ROOT
+from include.stack.airflow_settings import read_settings
 
 DAGS = PROJECT_ROOT / "dags"
 FLOWS = PROJECT_ROOT / "include" / "flows"

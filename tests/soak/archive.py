@@ -17,9 +17,9 @@ import httpx
 import psutil
 import yaml
 
-from include import console, stack
-from include.console import Console
-from include.stack import Stack
+from include.stack import console
+from include.stack.console import Console
+from include.stack.processes import Stack
 
 LEADS, ARCHIVED = 180_000, 100_000
 NIGHTS_END = (15_000, 40_000, 70_000)
@@ -129,7 +129,7 @@ def main() -> int:
     """Return 0 when all is well."""
     screen = Console()
     console.end_on_signals()
-    stack.VICIDIAL_LEADS = LEADS
+    processes.VICIDIAL_LEADS = LEADS
     with tempfile.TemporaryDirectory(prefix="lk-soak-") as folder:
         flows = Path(folder) / "flows"
         flows.mkdir()

@@ -14,9 +14,9 @@ import httpx
 import polars as pl
 import pytest
 
-from include import console
 from include.ledger import Batch, Ledger
-from include.stack import Stack
+from include.stack import console
+from include.stack.processes import Stack
 
 Json = dict[str, Any]
 

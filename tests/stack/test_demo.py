@@ -63,7 +63,7 @@ def demo(tmp_path: Path, ports: Callable[[], tuple[int, int]], migrated: Path) -
         state.mkdir()
         (state / "cache").symlink_to(migrated)
         airflow_port, sandbox_port = ports()
-        command = [sys.executable, "-m", "include.demo", *arguments]
+        command = [sys.executable, "-m", "include.stack.demo", *arguments]
         command += ["--airflow-port", str(airflow_port), "--sandbox-port", str(sandbox_port)]
         environment = os.environ | {"LISTKEEPER_STATE": str(state), "LISTKEEPER_FLOWS": str(flows)}
         told: dict[str, Any] = {}

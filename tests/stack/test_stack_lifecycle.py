@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from include import sessions
-from include.airflow_settings import at_sandbox, read_settings
 from include.settings import PROJECT_ROOT
-from include.stack import COMPONENTS, Stack, StackError
+from include.stack import sessions
+from include.stack.airflow_settings import at_sandbox, read_settings
+from include.stack.processes import COMPONENTS, Stack, StackError
 
 DAGS = """
 from airflow.sdk import Asset, CronPartitionTimetable, PartitionedAssetTimetable, dag, task
@@ -52,8 +52,8 @@ load()
 OWNER = """
 import json, sys, time
 from pathlib import Path
-from include.console import end_on_signals
-from include.stack import Stack
+from include.stack.console import end_on_signals
+from include.stack.processes import Stack
 
 end_on_signals()
 state, airflow_port, sandbox_port, environment = sys.argv[1:]

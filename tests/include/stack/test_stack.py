@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from include.airflow_config import write_config
-from include.stack import Stack, StackError, require_free_port
+from include.stack.airflow_config import write_config
+from include.stack.processes import Stack, StackError, require_free_port
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from include.airflow_client import Airflow
-from include.airflow_settings import at_sandbox, read_settings
 from include.settings import PROJECT_ROOT
-from include.stack import AIRFLOW_PORT, SANDBOX_PORT, Stack, StackError
+from include.stack.airflow_client import Airflow
+from include.stack.airflow_settings import at_sandbox, read_settings
+from include.stack.processes import AIRFLOW_PORT, SANDBOX_PORT, Stack, StackError
 
 LEADS_SUFFIXES = (".csv", ".json")
 

@@ -2,7 +2,7 @@
 
 Each component is a process of its own (not `airflow standalone`), so that tests can kill and restart one.
 All state lives in one folder, all addresses are loopback. Nothing survives the stack: `stop` ends it
-politely, and a watchdog process (`include.sessions`) ends what is left when the owner was killed.
+politely, and a watchdog process (`include.stack.sessions`) ends what is left when the owner was killed.
 Airflow's settings are written to `<state>/airflow/airflow.cfg`, so that its own commands work too:
 `AIRFLOW_HOME=.listkeeper/airflow .venv/bin/airflow dags list`.
 """
@@ -27,11 +27,11 @@ from typing import IO, Self
 import httpx
 import psutil
 
-from include import sessions
-from include.airflow_client import Airflow
-from include.airflow_config import write_config
 from include.settings import PROJECT_ROOT as ROOT
 from include.settings import STATE_FOLDER
+from include.stack import sessions
+from include.stack.airflow_client import Airflow
+from include.stack.airflow_config import write_config
 
 HOST = "127.0.0.1"
 AIRFLOW_PORT = 8080
@@ -255,7 +255,7 @@ class Stack:
 
     def _start_watchdog(self) -> None:
         self._watchdog = subprocess.Popen(
-            [sys.executable, "-m", "include.sessions"],
+            [sys.executable, "-m", "include.stack.sessions"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             text=True,

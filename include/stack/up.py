@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 
 import httpx
 
-from include import console as screen
-from include.airflow_client import AirflowError
-from include.airflow_settings import SettingsError
-from include.console import Console
-from include.demo import Flow, tonight
 from include.flow_files import FlowFileError
-from include.stack import Stack, StackError
+from include.stack import console as screen
+from include.stack.airflow_client import AirflowError
+from include.stack.airflow_settings import SettingsError
+from include.stack.console import Console
+from include.stack.demo import Flow, tonight
+from include.stack.processes import Stack, StackError
 
 
 def run(stack: Stack, flows: list[Flow], console: Console) -> None:

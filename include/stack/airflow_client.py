@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from include.airflow_settings import AirflowSettings
+from include.stack.airflow_settings import AirflowSettings
 
 Json = dict[str, Any]
 

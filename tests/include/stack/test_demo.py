@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from include import demo
-from include.console import arguments
-from include.demo import Flow, judge, tonight, watch
-from include.demo_result import FlowResult, read_counts, table, write_json
 from include.flow_files import FlowFileError
-from include.stack import StackError
+from include.stack import demo
+from include.stack.console import arguments
+from include.stack.demo import Flow, judge, tonight, watch
+from include.stack.demo_result import FlowResult, read_counts, table, write_json
+from include.stack.processes import StackError
 
 NIGHT = "2026-11-20"
 GOOD = {"rows_in": 12000, "delivered": 11000, "rejected": 900, "suppressed": 60, "held": 0, "uncertain": 40}

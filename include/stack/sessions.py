@@ -2,7 +2,7 @@
 
 Every program the stack starts leads a session of its own. Airflow's tasks leave their parent's process
 group but never its session, so a session is what catches them all. Run as a program (`python -m
-include.sessions`) this module is the stack's watchdog: it reads session ids, one per line, and when the
+include.stack.sessions`) this module is the stack's watchdog: it reads session ids, one per line, and when the
 pipe closes (its owner ended, even by kill -9) it ends whatever is left of them.
 """
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from include.airflow_settings import SANDBOX_ADDRESS, SettingsError, at_sandbox, read_settings
 from include.settings import PROJECT_ROOT
+from include.stack.airflow_settings import SANDBOX_ADDRESS, SettingsError, at_sandbox, read_settings
 
 OWN = PROJECT_ROOT / "airflow_settings.yaml"
 

@@ -21,13 +21,13 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from include import console as screen
-from include.airflow_client import Airflow, AirflowError
-from include.airflow_settings import SettingsError
-from include.console import Console
-from include.demo_result import FlowResult, read_counts, table, write_json
 from include.flow_files import KINDS, ArchiveFlow, Delivery, FlowFileError, PlatformSource, load_flows
-from include.stack import Stack, StackError
+from include.stack import console as screen
+from include.stack.airflow_client import Airflow, AirflowError
+from include.stack.airflow_settings import SettingsError
+from include.stack.console import Console
+from include.stack.demo_result import FlowResult, read_counts, table, write_json
+from include.stack.processes import Stack, StackError
 
 RUN_SECONDS = 300.0
 FOLLOW_SECONDS = 60.0  # how long after its pull a delivery may take to start

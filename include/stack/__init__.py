@@ -1,0 +1,1 @@
+"""What `make demo` and `make up` run on this machine: the sandbox, Airflow's processes, their settings and the demo."""
