@@ -17,7 +17,7 @@ import httpx
 import psutil
 import yaml
 
-from include.stack import console
+from include.stack import console, processes
 from include.stack.console import Console
 from include.stack.processes import Stack
 
