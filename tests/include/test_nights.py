@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from include.flow_files import chosen_night
+from include.nights import chosen_night
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include import settings
-from include.flow_files import ArchiveFlow, Delivery, chosen_night
+from include.flow_files import ArchiveFlow, Delivery
+from include.nights import chosen_night
 from listkeeper.links import PlanLink, RejectsLink, ReportLink
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.flow_files import PlatformSource, chosen_night
+from include.flow_files import PlatformSource
+from include.nights import chosen_night
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

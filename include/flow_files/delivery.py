@@ -1,0 +1,92 @@
+"""What every flow that writes to a vendor's list has in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from include.flow_files.base import FlowFile, Name, Text
+from include.guards import GuardLimits
+from include.leads.columns import source_problem
+from include.leads.rules import CleanRules
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a flow wants sent, and how its vendor takes it; what a plan is made by.
+
+    :param columns: target column and source of each, in order; sources are `phone`, a lead column or `data.<field>`.
+    :param phone: column of the kept leads that holds numbers in the form the vendor takes; a lead without one is
+        rejected as `not_ten_digits`.
+    :param replaces: whether the load empties the list first.
+    :param updates: whether a lead that is sent again updates its old self instead of standing there twice.
+    :param unique: target column by which an append updates; a lead without a value there is rejected as
+        `key_missing`, because it would stand there twice.
+    :param options: everything else that changes what the vendor does; part of the plan's hash.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    phone: Literal["national", "phone"]
+    replaces: bool
+    updates: bool
+    options: dict[str, Any]
+    unique: str | None = None
+
+
+class Column(BaseModel):
+    """One column of what is sent: where its values come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    to: Text = Field(description="Id of the target column in the dialer, such as number1.")
+    source: Text = Field(
+        alias="from",
+        description="`phone` (the cleaned number), a lead column such as customer_key, or data.<field>.",
+    )
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, value: str) -> str:
+        if problem := source_problem(value):
+            raise ValueError(problem)
+        return value
+
+
+class Delivery(FlowFile):
+    """What every flow that writes to a vendor's list has in common."""
+
+    source: Name = Field(description="Name of the source whose snapshot is delivered.")
+    clean: CleanRules = Field(CleanRules(), description="How leads are cleaned.")  # type: ignore[call-arg]
+    guards: GuardLimits = Field(GuardLimits(), description="When nothing may be written.")  # type: ignore[call-arg]
+    released: bool = Field(
+        False,
+        description="false: every run only plans and holds its rows. true: scheduled runs deliver.",
+    )
+    columns: tuple[Column, ...] = Field(min_length=1, description="Columns to send, in order.")
+
+    @property
+    def vendor(self) -> str:
+        """Name of the vendor that is called."""
+        raise NotImplementedError
+
+    @property
+    def target(self) -> str:
+        """The ledger's name for the list this flow writes to."""
+        raise NotImplementedError
+
+    @property
+    def list_name(self) -> str:
+        """The list or campaign by the name people know."""
+        raise NotImplementedError
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is sent and how."""
+        raise NotImplementedError
+
+    @property
+    def safe_to_resend(self) -> bool:
+        """Whether a load whose outcome is unknown may be sent again (docs/decisions.md, the table of vendor calls)."""
+        raise NotImplementedError
