@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
 from listkeeper.flow import asking_params, broken_flow_dag, defaults, tags
-from listkeeper.operators.delivery import ReconcileOperator, ReportOperator
+from listkeeper.operators.reconcile import ReconcileOperator, ReportOperator
 from listkeeper.operators.vicidial import (
     BY_HOURS,
     WINDOWS,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,7 +89,8 @@ def make_plan(
     earlier = _Earlier(before.keys)
     header = [target for target, _ in recipe.columns]
     counts = {"added": 0, "changed": 0, "unchanged": 0}
-    rejected = dict.fromkeys(("not_ten_digits", "key_missing"), 0)
+    rejected: Counter[str] = Counter()
+    changes = Counter(cleaned["changes"])
     held = usable_rows = 0
     samples: list[dict[str, str]] = []
     parts = out / ".parts"
@@ -98,13 +100,14 @@ def make_plan(
         pl.DataFrame(schema=dict.fromkeys(header, pl.String)).write_csv(payload)
         for number, path in enumerate(kept):
             frame = pl.read_parquet(path)
-            problem = _problem(frame, recipe)
-            usable = frame.filter(problem.is_null())
+            cells, problem, changed = _cells(frame, recipe)
+            changes.update(changed)
+            fits = problem.is_null()
+            usable, cells = frame.filter(fits), cells.filter(fits)
             usable_rows += usable.height
             unusable = frame.select("row_key", reason=problem).filter(pl.col("reason").is_not_null())
             for reason, count in unusable["reason"].value_counts().iter_rows():
                 rejected[reason] += count
-            cells = usable.select(_cell(source, recipe.phone).alias(to) for to, source in recipe.columns)
             hashes = _row_hash(cells)
             status = (
                 pl.when(pl.col("before").is_null())
@@ -135,9 +138,8 @@ def make_plan(
     shutil.rmtree(parts)
     decided = {state: dict(reasons) for state, reasons in cleaned["decided"].items()}
     for reason, count in rejected.items():
-        if count:
-            of_state = decided.setdefault("rejected", {})
-            of_state[reason] = of_state.get(reason, 0) + count
+        of_state = decided.setdefault("rejected", {})
+        of_state[reason] = of_state.get(reason, 0) + count
     plan: dict[str, Any] = {
         **subject,
         "action": action,
@@ -155,7 +157,7 @@ def make_plan(
         "samples": samples,
         "refusals": [],
         "suppression": cleaned["suppression"],
-        "changes": cleaned["changes"],
+        "changes": dict(changes),
         "columns": [{"to": target, "from": source} for target, source in recipe.columns],
         "options": recipe.options,
         "payload_sha256": _sha256(out / PAYLOAD),
@@ -227,6 +229,16 @@ def _cell(source: str, phone: str) -> pl.Expr:
         field = source.removeprefix("data.").replace("\\", "\\\\").replace('"', '\\"')
         return pl.col("data").str.json_path_match(f'$["{field}"]')
     return pl.col(source).cast(pl.String)
+
+
+def _cells(frame: pl.DataFrame, recipe: Recipe) -> tuple[pl.DataFrame, pl.Series, dict[str, int]]:
+    """The cells of leads as they go out, why a lead cannot be sent (null when it can), rows changed by rule."""
+    cells = frame.select(_cell(source, recipe.phone).alias(to) for to, source in recipe.columns)
+    problem = _problem(frame, recipe)
+    if recipe.shape is None:
+        return cells, problem, {}
+    cells, wrong, changed = recipe.shape(frame, cells)
+    return cells, problem.zip_with(problem.is_not_null(), wrong), changed
 
 
 def _problem(frame: pl.DataFrame, recipe: Recipe) -> pl.Series:

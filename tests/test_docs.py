@@ -148,7 +148,7 @@ def section(name: str, head: str) -> str:
 
 def test_every_guard_is_in_the_runbook():
     raised = set()
-    for path in ("include/guards.py", "plugins/listkeeper/operators/delivery.py"):
+    for path in ("include/guards.py", "include/applied.py"):
         raised |= set(re.findall(r'Refusal\(\s*"(\w+)"', (ROOT / path).read_text()))
     assert set(re.findall(r"^\| `(\w+)` \|", section("operations.md", "refused"), re.MULTILINE)) == raised
     for limit in re.findall(r"`guards\.(\w+)`", ALL):
@@ -157,7 +157,7 @@ def test_every_guard_is_in_the_runbook():
 
 def test_every_verdict_is_explained():
     verdicts = {"pulled", "delivered", "unchanged", "planned", "refused", "uncertain", "failed"}
-    operators = (ROOT / "plugins/listkeeper/operators/delivery.py").read_text()
+    operators = (ROOT / "plugins/listkeeper/operators/reconcile.py").read_text()
     assert all(f'"{verdict}"' in operators for verdict in verdicts - {"pulled"})
     heads = set(re.findall(r"^### ([a-z, ]+)$", TEXTS["operations.md"], re.MULTILINE))
     assert {word for head in heads for word in head.split(", ")} == verdicts

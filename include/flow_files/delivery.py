@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -11,6 +12,9 @@ from include.flow_files.base import FlowFile, Name, Text
 from include.guards import GuardLimits
 from include.leads.columns import source_problem
 from include.leads.rules import CleanRules
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class Recipe:
     :param updates: whether a lead that is sent again updates its old self instead of standing there twice.
     :param unique: target column by which an append updates; a lead without a value there is rejected as
         `key_missing`, because it would stand there twice.
+    :param shape: the vendor's own last word on the cells, before they are compared and sent. Takes the kept leads and
+        their cells (text, one column per target, same order of rows); returns the cells as they go out, a reason per
+        row (null: the row can be sent), and how many rows were changed, by rule.
     :param options: everything else that changes what the vendor does; part of the plan's hash.
     """
 
@@ -33,6 +40,9 @@ class Recipe:
     updates: bool
     options: dict[str, Any]
     unique: str | None = None
+    shape: Callable[[pl.DataFrame, pl.DataFrame], tuple[pl.DataFrame, pl.Series, dict[str, int]]] | None = (
+        None
+    )
 
 
 class Column(BaseModel):

@@ -21,15 +21,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.flow_files import BrokenFlow, Delivery, FlowFile
 from include.vendors.errors import RateLimitedError, VendorError
-from listkeeper.operators.delivery import (
-    ACTIONS,
-    AS_RELEASED,
-    CleanLeadsOperator,
-    FindSnapshotOperator,
-    PlanLoadOperator,
-    ReconcileOperator,
-    ReportOperator,
-)
+from listkeeper.operators.delivery import CleanLeadsOperator, FindSnapshotOperator, PlanLoadOperator
+from listkeeper.operators.reconcile import ReconcileOperator, ReportOperator
+from listkeeper.operators.run import ACTIONS, AS_RELEASED
 
 
 class VendorRetryPolicy(RetryPolicy):

@@ -168,6 +168,31 @@ def test_an_append_by_unique_id_rejects_leads_without_one(tmp_path):
     assert plan(tmp_path / "b", rows, recipe=APPEND)["to_send"] == 3
 
 
+def test_the_vendor_has_the_last_word_on_the_cells(tmp_path):
+    def shape(leads, cells):
+        shaped = cells.with_columns(zip="z" + pl.col("zip"))
+        wrong = leads.select(problem=pl.when(pl.col("customer_key") == "C2").then(pl.lit("vendor_rejected")))[
+            "problem"
+        ]
+        return shaped, wrong, {"zip_marked": len(cells)}
+
+    rows = [lead(1), lead(2), lead(3, national=None)]
+    made = plan(tmp_path / "a", rows, recipe=recipe(shape=shape))
+    assert payload(tmp_path / "a") == [{"number1": "2012000001", "key": "C1", "zip": "z00001"}]
+    assert keys(tmp_path / "a") == ["1"]
+    assert made["decided"] == {"rejected": {"vendor_rejected": 1, "not_ten_digits": 1}}
+    assert dict(held(tmp_path / "a").select("row_key", "reason").iter_rows()) == {
+        "2": "vendor_rejected",
+        "3": "not_ten_digits",
+    }
+    assert made["changes"] == {"zip_marked": 3}
+    # The shaped cells are what is compared with what stands on the list.
+    again = plan(
+        tmp_path / "b", rows, recipe=recipe(replaces=False, shape=shape), before=applied(tmp_path / "a", made)
+    )
+    assert (again["added"], again["unchanged"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "target", ["row_key", "row_hash", "before", "row", "phone", "with,comma", 'with "quote"']
 )

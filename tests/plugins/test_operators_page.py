@@ -79,6 +79,8 @@ def test_the_tables_name_what_exists():
             "operators.delivery",
             "operators.platform",
             "operators.purecallerid",
+            "operators.reconcile",
+            "operators.run",
             "operators.vicidial",
             "sensors.after_hours",
         )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 from include import settings
 from include.flow_files import PureCallerIdFlow
 from include.vendors import purecallerid
 from include.vendors.errors import AuthenticationError, LostAnswerError, VendorError
-from listkeeper.operators.delivery import DeliveryOperator, telling
+from listkeeper.operators.run import SendOperator, telling
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,7 +29,7 @@ CLAIM_MARGIN = timedelta(minutes=30)
 """How much longer than its callback a load may hold its list: time to upload, and to be tried again."""
 
 
-class LoadListOperator(DeliveryOperator):
+class LoadListOperator(SendOperator):
     """
     Send a plan to a dialer list through PureCallerID, once, and wait (deferred) for the outcome.
 
@@ -41,28 +40,12 @@ class LoadListOperator(DeliveryOperator):
     :param planned: what PlanLoadOperator returned. (templated)
     """
 
-    template_fields: Sequence[str] = ("planned",)
+    flow: PureCallerIdFlow
 
-    def __init__(self, *, flow: PureCallerIdFlow, planned: Any, **kwargs: Any) -> None:
-        super().__init__(flow=flow, **kwargs)
-        self.list_flow = flow
-        self.planned = planned
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        with telling(context):
-            return self._load()
-
-    def _load(self) -> dict[str, Any]:
+    def send(self, context: Context) -> dict[str, Any]:
         from include.callbacks import collect
         from listkeeper.hooks.ledger import open_ledger
 
-        decision = self.planned["decision"]
-        if decision == "refused":
-            raise AirflowFailException(
-                "A guard refused the plan, so nothing was sent. The report says which and why."
-            )
-        if decision != "apply":
-            raise AirflowSkipException(f"Nothing to send: the plan is {decision.replace('_', ' ')}.")
         ledger = open_ledger()
         load = ledger.load(self.planned["load"])
         relay = settings.relay_url()
@@ -97,7 +80,7 @@ class LoadListOperator(DeliveryOperator):
     def _outcome(self, ledger: Ledger, load: Load) -> purecallerid.ListLoad | None:
         from listkeeper.triggers.callbacks import purecallerid_outcome
 
-        flow, name = self.list_flow, self._file_name(ledger, load)
+        flow, name = self.flow, self._file_name(ledger, load)
         return purecallerid_outcome(ledger, load.id, flow.campaign, flow.list, name)
 
     def _batch(self, ledger: Ledger, load: Load) -> Batch:
@@ -129,7 +112,7 @@ class LoadListOperator(DeliveryOperator):
         from include.ledger import OlderSourceError, TargetPausedError
         from listkeeper.hooks.purecallerid import PureCallerIdHook
 
-        flow = self.list_flow
+        flow = self.flow
         others = [] if flow.safe_to_resend else [o for o in ledger.unresolved(load.target) if o.id != load.id]
         if others:
             self._stop(f"Load {others[0].id} to this list is not settled; nothing was sent.")
@@ -198,7 +181,7 @@ class LoadListOperator(DeliveryOperator):
 
         if settings.public_url() is None:
             return
-        flow = self.list_flow
+        flow = self.flow
         since = self._batch(ledger, load).intended_at or datetime.now(UTC)
         self.defer(
             trigger=PureCallerIdTrigger(
@@ -221,7 +204,7 @@ class LoadListOperator(DeliveryOperator):
             return {"resolved": batch.state}
         if ended is None:
             self._unknown(ledger, load, batch)
-        outcome = purecallerid.judge(ended, batch.rows, self.list_flow.min_valid_share)
+        outcome = purecallerid.judge(ended, batch.rows, self.flow.min_valid_share)
         sure = outcome.uncertain == 0
         ledger.settle(
             load.id,
@@ -248,7 +231,7 @@ class LoadListOperator(DeliveryOperator):
         why = (
             "No callback address is set (LISTKEEPER_PUBLIC_URL), and PureCallerID tells the outcome by webhook only"
             if settings.public_url() is None
-            else f"No webhook told the outcome within {self.list_flow.callback_hours:g} hours"
+            else f"No webhook told the outcome within {self.flow.callback_hours:g} hours"
         )
         why = f"{why}: all {batch.rows} rows are uncertain. Look at the list in the dialer, then resolve the load."
         ledger.settle(

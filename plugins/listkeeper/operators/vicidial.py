@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 from include.flow_files import ArchiveFlow
 from include.vendors.errors import VendorError
-from listkeeper.operators.delivery import (
+from listkeeper.operators.run import (
     RunOperator,
+    SendOperator,
     asked_action,
     refuse_unknown_params,
     run_folder,
@@ -256,7 +257,7 @@ class PlanArchiveOperator(ArchiveOperator):
         return refusals
 
 
-class ArchiveLeadsOperator(ArchiveOperator):
+class ArchiveLeadsOperator(SendOperator, ArchiveOperator):
     """
     Archive a plan in batches, outside office hours, and wait (deferred) for the next window when one ends.
 
@@ -266,26 +267,11 @@ class ArchiveLeadsOperator(ArchiveOperator):
     :param planned: what PlanArchiveOperator returned. (templated)
     """
 
-    template_fields: Sequence[str] = ("planned",)
-
-    def __init__(self, *, planned: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.planned = planned
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        with telling(context):
-            decision = self.planned["decision"]
-            if decision == "refused":
-                raise AirflowFailException(
-                    "A guard refused the plan, so nothing was archived. The report says which and why."
-                )
-            if decision != "apply":
-                raise AirflowSkipException(f"Nothing to archive: the plan is {decision.replace('_', ' ')}.")
-            pause = self._send()
+    def send(self, context: Context) -> dict[str, Any]:
+        pause = self._archive()
         if pause is not None:
             self._wait(pause)
-        with telling(context):
-            return self._finish()
+        return self._finish()
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on at the next unsent batch; what there is to do is read from the ledger, not from the event."""
@@ -293,7 +279,7 @@ class ArchiveLeadsOperator(ArchiveOperator):
             raise AirflowFailException("The trigger ended without saying why. Clear this task to go on.")
         return self.execute(context)
 
-    def _send(self) -> Pause | None:
+    def _archive(self) -> Pause | None:
         """Send batches until all are settled or the window ends."""
         import polars as pl
 

@@ -1,0 +1,158 @@
+"""The last steps of every run: add up where each row ended, and say so."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from listkeeper.operators.run import RunOperator, run_folder
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.ledger import Batch
+
+STEPS = ("find_snapshot", "clean", "plan", "load")
+"""The steps before the reconciliation: those that find the rows, decide on them, plan, and send."""
+
+
+class ReconcileOperator(RunOperator):
+    """
+    Add up where every row of the run ended, whatever happened before; writes the outcomes of the rows that were sent.
+
+    Runs after failures too, and never turns a red run green: the report behind it judges. Pushes the XCom `summary`.
+
+    :param steps: ids of the four tasks before it, in the order of `STEPS`; one task may do two steps.
+    """
+
+    def __init__(self, *, steps: Sequence[str] = STEPS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.steps = tuple(steps)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.ledger import UnknownLoadError, reconcile
+        from include.outcomes import named_rows, write_outcomes
+        from include.plan import HELD_REASON
+        from include.staging import Manifest, RunFolder
+        from listkeeper.hooks.ledger import open_ledger
+
+        ledger = open_ledger()
+        ti = context["ti"]
+        finding, cleaning, planning, sending = self.steps
+        found = ti.xcom_pull(task_ids=finding) or {}
+        planned = ti.xcom_pull(task_ids=planning) or {}
+        clean, plan_folder = run_folder(context, cleaning), run_folder(context, planning)
+        batches: list[Batch] = []
+        if planned:
+            batches = ledger.batches(planned["load"])
+            ledger.release_target(planned["load"])
+        out = run_folder(context, "outcomes")
+        with out.writing() as scratch:
+            written = write_outcomes(
+                scratch,
+                snapshot=RunFolder(found["snapshot"]) if found else None,
+                clean=clean if ti.xcom_pull(task_ids=cleaning) else None,
+                plan=plan_folder if planned else None,
+                batches=batches,
+                held_reason=HELD_REASON[planned["decision"]] if planned else "not_sent",
+                named=named_rows(run_folder(context, sending)),
+            )
+            out.commit(scratch, Manifest(kind="outcomes", rows=sum(written.by_state.values())))
+        rows_in = found.get("rows_in", 0)
+        result = reconcile(
+            rows_in,
+            Counter({state: n for state, n in written.decided.items() if n}),
+            [batch for batch in batches if batch.state != "planned"],
+            min_valid_share=getattr(self.flow, "min_valid_share", 0.0),
+        )
+        problems = [*result.problems, *self._problems(context, found, planned)]
+        if (rows := sum(written.by_state.values())) != rows_in:
+            problems.append(f"{rows_in:,} rows came in, but the outcome files hold {rows:,}.")
+        verdict = self._verdict(planned, problems, result.counts.uncertain)
+        if planned:
+            try:
+                state = {"planned": "planned", "refused": "refused", "uncertain": "uncertain"}.get(
+                    verdict, "failed" if problems else "done"
+                )
+                ledger.finish_load(planned["load"], state=state, counts=result.counts, verdict=verdict)  # type: ignore[arg-type]
+            except UnknownLoadError:  # the ledger was replaced while the run was under way
+                problems.append("The ledger no longer knows this load.")
+        summary = {
+            "flow": self.flow.name,
+            **result.counts.to_dict(),
+            "verdict": verdict,
+            "problems": problems,
+            "load": planned.get("load"),
+            "report": run_folder(context, "report").path,
+        }
+        ti.xcom_push(key="summary", value=summary)
+        self.log.info("%s: %s", verdict, json.dumps(result.counts.to_dict()))
+        return summary
+
+    def _problems(self, context: Context, found: dict[str, Any], planned: dict[str, Any]) -> list[str]:
+        """Why the steps before did not end well, in their own words."""
+        ti = context["ti"]
+        if planned.get("decision") == "refused":
+            plan = json.loads(run_folder(context, "plan").get("plan.json") or b"{}")
+            return [refusal["text"] for refusal in plan.get("refusals", [])]
+        stopped = [ti.xcom_pull(task_ids=step, key="stopped") for step in dict.fromkeys(self.steps)]
+        if why := [text for text in stopped if text]:
+            return why
+        if not found or not planned:
+            return ["The run stopped before it had a plan; see the log of the first red task."]
+        sending = self.steps[-1]
+        if planned["decision"] == "apply" and not ti.xcom_pull(task_ids=sending):
+            return [f"The {sending} did not end; see the log of the task {sending}."]
+        return []
+
+    @staticmethod
+    def _verdict(planned: dict[str, Any], problems: list[str], uncertain: int) -> str:
+        decision = planned.get("decision")
+        if decision == "refused":
+            return "refused"
+        if uncertain:
+            return "uncertain"
+        if problems:
+            return "failed"
+        return {"plan_only": "planned", "unchanged": "unchanged"}.get(str(decision), "delivered")
+
+
+class ReportOperator(RunOperator):
+    """
+    Write the report and the reject files, put the end into the evidence, and fail unless the run is good.
+
+    :param summary: what ReconcileOperator returned. (templated)
+    """
+
+    template_fields: Sequence[str] = ("summary",)
+
+    def __init__(self, *, summary: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.summary = summary
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.report import report_markdown, write_rejects
+        from include.staging import Manifest
+        from listkeeper.hooks.ledger import open_ledger
+
+        ledger, summary = open_ledger(), self.summary
+        plan = json.loads(run_folder(context, "plan").get("plan.json") or b"{}")
+        batches = [asdict(batch) for batch in (ledger.batches(summary["load"]) if summary["load"] else [])]
+        out = run_folder(context, "report")
+        with run_folder(context, "outcomes").reading("*.parquet") as outcomes, out.writing() as scratch:
+            rejects = write_rejects(outcomes, scratch)
+            text = report_markdown(plan, summary, summary["problems"], batches)
+            (scratch / "report.md").write_text(text, encoding="utf-8")
+            (scratch / "summary.json").write_text(json.dumps(summary, indent=1))
+            out.commit(scratch, Manifest(kind="report", rows=rejects))
+        ledger.record(
+            "ended", summary["load"], {name: value for name, value in summary.items() if name != "load"}
+        )
+        if summary["problems"] or summary["uncertain"]:
+            raise AirflowFailException(f"{summary['verdict']}: " + " ".join(summary["problems"]))
+        return {"report": out.path, "rows": rejects, "verdict": summary["verdict"]}

@@ -1,0 +1,121 @@
+"""What every step of a run that writes to a vendor shares: its folder, its form, its failures, and sending a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from include.flow_files import ArchiveFlow, Delivery
+from listkeeper.links import PlanLink, RejectsLink, ReportLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.staging import RunFolder
+
+AS_RELEASED, PLAN, APPLY = "as released", "plan", "apply"
+ACTIONS = (AS_RELEASED, PLAN, APPLY)
+"""What a person may ask a run to do; scheduled runs do as the flow file is released."""
+
+
+def run_folder(context: Context, step: str) -> RunFolder:
+    """The run folder of one step of this DAG run."""
+    from include.staging import RunFolder, run_path
+
+    return RunFolder(run_path(context["dag_run"].dag_id, context["dag_run"].run_id, step))
+
+
+@contextmanager
+def telling(context: Context) -> Iterator[None]:
+    """Leave the reason of a failure as XCom `stopped`, for the reconciliation; the next try begins without it.
+
+    Only messages of our own go there: those of other errors might quote a row.
+    """
+    try:
+        yield
+    except AirflowSkipException:
+        raise
+    except Exception as error:
+        ours = isinstance(error, AirflowException) or type(error).__module__.startswith("include.")
+        task = context["ti"].task_id
+        why = str(error) if ours else f"{task} failed ({type(error).__name__}); see its log."
+        context["ti"].xcom_push(key="stopped", value=why)
+        raise
+
+
+def refuse_unknown_params(dag_run: Any, known: Mapping[str, Any]) -> None:
+    """Airflow takes any key in a run's `conf`; one that the form does not know is a mistake.
+
+    :param known: the DAG's own params; those of the context hold whatever the conf brought along.
+    """
+    unknown = sorted(set(dag_run.conf or {}) - set(known))
+    if unknown:
+        raise AirflowFailException(
+            f"Unknown parameter {', '.join(unknown)}. This DAG knows {', '.join(sorted(known))}."
+        )
+
+
+def asked_action(flow: Delivery | ArchiveFlow, params: Any, dag_run: Any, *, from_backfill: bool) -> str:
+    """Whether a run may write (`apply`) or only shows (`plan`): by its form, and by whether the flow is released."""
+    asked = params.get("action") or AS_RELEASED
+    by_hand = dag_run.run_type == "manual"
+    if asked == PLAN or (from_backfill and not by_hand):
+        return PLAN
+    if asked == APPLY and not flow.released:
+        raise AirflowFailException(
+            f"Flow {flow.name} only plans until its file says `released: true`. Look at a plan first, then "
+            "release it there."
+        )
+    if asked == APPLY and by_hand and not params.get("reason"):
+        raise AirflowFailException("To apply by hand, give the reason: it goes into the evidence.")
+    return APPLY if flow.released else PLAN
+
+
+class RunOperator(BaseOperator):
+    """
+    Base of the steps of a run that writes to a vendor.
+
+    :param flow: the flow file, as it was read while parsing.
+    """
+
+    operator_extra_links = (PlanLink(), RejectsLink(), ReportLink())
+
+    def __init__(self, *, flow: Delivery | ArchiveFlow, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.flow = flow
+
+
+class SendOperator(RunOperator):
+    """
+    Base of the vendor's own step: sends a plan, and nothing that was not planned.
+
+    :param planned: what the plan step returned. (templated)
+    """
+
+    template_fields: Sequence[str] = ("planned",)
+
+    def __init__(self, *, planned: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.planned = planned
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with telling(context):
+            decision = self.planned["decision"]
+            if decision == "refused":
+                raise AirflowFailException(
+                    "A guard refused the plan, so nothing was sent. The report says which and why."
+                )
+            if decision != "apply":
+                raise AirflowSkipException(f"Nothing to send: the plan is {decision.replace('_', ' ')}.")
+            return self.send(context)
+
+    def send(self, context: Context) -> dict[str, Any]:
+        """Send the plan, or go on where an earlier try of this task stopped; the ledger knows where that was.
+
+        :return: the vendor's counts. May defer.
+        """
+        raise NotImplementedError
