@@ -497,9 +497,9 @@ def test_the_end_of_an_earlier_attempt_is_not_taken_for_that_of_the_last(
     """Twice taken in, twice unheard: the first ends well, the second stops half way and is what the list holds."""
     from listkeeper.operators.purecallerid import LoadListOperator
 
-    load, tries = LoadListOperator._load, []
+    load, tries = LoadListOperator.send, []
 
-    def late_news(self):
+    def late_news(self, context):
         tries.append(self)
         if len(tries) == 3:
             wait_until(lambda: len(vendor.loads) == 2 and vendor.loads[1]["status"] == "ERROR")
@@ -507,9 +507,9 @@ def test_the_end_of_an_earlier_attempt_is_not_taken_for_that_of_the_last(
             assert first["status"] == "FINALIZED"
             token = first["webhookUrl"].rsplit("/", 1)[-1]
             assert ledger.receive("purecallerid", token, json.dumps(first).encode()).new
-        return load(self)
+        return load(self, context)
 
-    monkeypatch.setattr(LoadListOperator, "_load", late_news)
+    monkeypatch.setattr(LoadListOperator, "send", late_news)
     sandbox.fault("purecallerid", "drop_after", times=2)
     sandbox.fault("purecallerid", "webhook_lost", times=6)
     sandbox.fault("purecallerid", "load_error", nth=2)
