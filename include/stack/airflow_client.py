@@ -12,6 +12,9 @@ from include.stack.airflow_settings import AirflowSettings
 
 Json = dict[str, Any]
 
+LOCKED_TRIES = 10
+"""How often a call is made again, a second apart, while Airflow's SQLite file is locked."""
+
 
 class AirflowError(Exception):
     """Airflow refused a call; the message says which and why."""
@@ -159,20 +162,15 @@ class Airflow:
     def _call(self, method: str, path: str, **arguments: Any) -> Json:
         if self._token is None:
             self._log_in()
-        response = self._http.request(method, f"/api/v2/{path}", headers=self._headers(), **arguments)
+        response = self._request(method, path, **arguments)
         if response.status_code == httpx.codes.UNAUTHORIZED:  # the token has expired
             self._log_in()
-            response = self._http.request(method, f"/api/v2/{path}", headers=self._headers(), **arguments)
-        for _ in range(
-            5
-        ):  # SQLite was locked by the scheduler: the call was rolled back and may be made again
-            if (
-                response.status_code != httpx.codes.INTERNAL_SERVER_ERROR
-                or "Database error" not in response.text
-            ):
+            response = self._request(method, path, **arguments)
+        for _ in range(LOCKED_TRIES):
+            if not _was_locked(response):
                 break
             time.sleep(1)
-            response = self._http.request(method, f"/api/v2/{path}", headers=self._headers(), **arguments)
+            response = self._request(method, path, **arguments)
         if response.status_code == httpx.codes.NOT_FOUND:
             raise AirflowNotFoundError(f"Airflow knows no {path}.")
         if response.is_error:
@@ -181,6 +179,9 @@ class Airflow:
             )
         answer: Json = response.json()
         return answer
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return self._http.request(method, f"/api/v2/{path}", headers=self._headers(), **arguments)
 
     def _log_in(self) -> None:
         response = self._http.post("/auth/token", json=self._login)
@@ -194,6 +195,11 @@ class Airflow:
 
 class AirflowNotFoundError(AirflowError):
     """The thing asked for is not there."""
+
+
+def _was_locked(response: httpx.Response) -> bool:
+    """Whether the scheduler held Airflow's SQLite file: the call was rolled back, and may be made again."""
+    return response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and "Database error" in response.text
 
 
 def _reason(response: httpx.Response) -> str:
