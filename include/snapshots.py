@@ -116,7 +116,7 @@ class Shard:
         bad: list[dict[str, str]] = []
         outside = 0
         for position, item in enumerate(items):
-            platform.check_lead(item, self._query)
+            platform.check_item(item, self._query)
             try:
                 row = platform.read_lead(item)
             except BadLeadError as error:

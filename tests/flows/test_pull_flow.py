@@ -34,7 +34,7 @@ def platform(small_sandbox, monkeypatch):
     told = small_sandbox.info()["platform"]
     connection = {"conn_type": "platform", "host": small_sandbox.base_url, "password": told["token"]}
     monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr("listkeeper.hooks.platform.TRIES", 1)
+    monkeypatch.setattr("listkeeper.hooks.platform_requests.TRIES", 1)
     return small_sandbox
 
 

@@ -148,7 +148,7 @@ class PullLeadsOperator(BaseOperator):
         def walk(shard: Shard, query: Any, hook: PlatformHook) -> int:
             known = shard.progress().pages
             try:
-                return shard.walk(lambda link: hook.lead_page(query, link))
+                return shard.walk(lambda link: hook.list_leads(query, link))
             except (BadCursorError, CursorLoopError):
                 if not known:
                     raise
@@ -157,7 +157,7 @@ class PullLeadsOperator(BaseOperator):
                     "leads in a circle); this shard starts over."
                 )
                 shard.forget()
-                return shard.walk(lambda link: hook.lead_page(query, link))
+                return shard.walk(lambda link: hook.list_leads(query, link))
             finally:
                 hook.close()
 

@@ -28,10 +28,11 @@ from include.vendors.platform import (
     ChangedFilterError,
     CursorLoopError,
     LeadQuery,
+    NotFoundError,
     Page,
     PlatformSettings,
     Walk,
-    check_lead,
+    check_item,
     parse_time,
     query_text,
     read_answer,
@@ -61,7 +62,7 @@ def sample(name: str) -> bytes:
         (400, {}, RequestRefusedError, "filters"),
         (401, {}, AuthenticationError, "token"),
         (403, {}, AuthenticationError, "token"),
-        (404, {}, RequestRefusedError, "paths"),
+        (404, {}, NotFoundError, "paths"),
         (405, {}, RequestRefusedError, "405"),
         (409, {}, RequestRefusedError, "409"),
         (413, {}, RequestRefusedError, "413"),
@@ -314,16 +315,16 @@ def test_a_walk_ends_whatever_the_vendor_sends(cursors):
     ],
 )
 def test_a_lead_that_was_not_asked_for_is_noticed(query, change):
-    check_lead(LEAD, LeadQuery(**query))
-    check_lead({"leadId": 1}, LeadQuery(**query))  # a field that is absent says nothing
-    check_lead({**LEAD, **change}, LeadQuery())
+    check_item(LEAD, LeadQuery(**query))
+    check_item({"leadId": 1}, LeadQuery(**query))  # a field that is absent says nothing
+    check_item({**LEAD, **change}, LeadQuery())
     with pytest.raises(ChangedFilterError) as caught:
-        check_lead({**LEAD, **change}, LeadQuery(**query))
+        check_item({**LEAD, **change}, LeadQuery(**query))
     assert "1000000" not in str(caught.value)
 
 
 def test_a_number_as_customer_key_is_the_same_key():
-    check_lead({"customerKey": 10000001}, LeadQuery(customerKey="10000001"))
+    check_item({"customerKey": 10000001}, LeadQuery(customerKey="10000001"))
 
 
 def test_the_printed_lead_is_read_field_by_field():
@@ -557,20 +558,20 @@ def test_the_token_goes_where_the_tenant_wants_it(settings, header):
         ({"prefix": "/"}, "/v3.0/leads"),
         ({"prefix": ""}, "/v3.0/leads"),
         ({"prefix": "/a/"}, "/a/v3.0/leads"),
-        ({"paths": {"leads": "/v4/leads"}}, "/platform-api/v4/leads"),
+        ({"paths": {"list_leads": "/v4/leads"}}, "/platform-api/v4/leads"),
     ],
 )
 def test_paths_come_from_one_table(settings, path):
-    assert PlatformSettings(**settings).path("leads") == path
-    assert PlatformSettings().path("lead", leadId=5) == "/platform-api/v3.0/leads/5"
+    assert PlatformSettings(**settings).path("list_leads") == path
+    assert PlatformSettings().path("get_lead", leadId=5) == "/platform-api/v3.0/leads/5"
 
 
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"paths": {"nothing": "/x"}}, "lead_lists"),
-        ({"paths": {"leads": "v3.0/leads"}}, "slash"),
-        ({"paths": {"leads": 5}}, "slash"),
+        ({"paths": {"nothing": "/x"}}, "list_lists"),
+        ({"paths": {"list_leads": "v3.0/leads"}}, "slash"),
+        ({"paths": {"list_leads": 5}}, "slash"),
         ({"paths": "leads"}, "object"),
         ({"prefix": "platform-api"}, "slash"),
         ({"auth_header": ""}, "auth_header"),

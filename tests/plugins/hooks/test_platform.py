@@ -32,6 +32,7 @@ from include.vendors.platform import (
     ChangedFilterError,
     CursorLoopError,
     LeadQuery,
+    NotFoundError,
     window_shards,
 )
 
@@ -74,8 +75,8 @@ def hurry(hook: PlatformHook, fault: dict) -> None:
 
 
 def test_a_page_and_the_next(tenant):
-    first = tenant.hook.lead_page(LIST)
-    second = tenant.hook.lead_page(LIST, first.next_uri)
+    first = tenant.hook.list_leads(LIST)
+    second = tenant.hook.list_leads(LIST, first.next_uri)
     assert [len(first.items), len(second.items)] == [10, 10]
     assert {lead["leadId"] for lead in first.items}.isdisjoint(lead["leadId"] for lead in second.items)
     assert (tenant.waits, len(requests(tenant.sandbox))) == ([], 2)
@@ -103,7 +104,7 @@ MENDED = [
 def test_what_passes_is_waited_for(tenant, nothing_leaks, fault, waits):
     tenant.sandbox.fault("platform", op="list_leads", **fault)
     hurry(tenant.hook, fault)
-    assert len(tenant.hook.lead_page(LIST).items) == 10
+    assert len(tenant.hook.list_leads(LIST).items) == 10
     assert tenant.waits == waits
     assert len(requests(tenant.sandbox, len(waits) + 1)) == len(waits) + 1
     nothing_leaks(None, tenant.token, "listId")
@@ -123,7 +124,7 @@ LASTING = [
     ({"fault": "expired_token"}, AuthenticationError, 1),
     ({"fault": "status", "status": 403}, AuthenticationError, 1),
     ({"fault": "status", "status": 400}, RequestRefusedError, 1),
-    ({"fault": "status", "status": 404}, RequestRefusedError, 1),
+    ({"fault": "status", "status": 404}, NotFoundError, 1),
     ({"fault": "status", "status": 405}, RequestRefusedError, 1),
     ({"fault": "status", "status": 422}, RequestRefusedError, 1),
 ]
@@ -134,7 +135,7 @@ def test_what_stays_is_a_clear_error(tenant, nothing_leaks, fault, error, tries)
     tenant.sandbox.fault("platform", op="list_leads", times=None, **fault)
     hurry(tenant.hook, fault)
     with pytest.raises(VendorError) as caught:
-        tenant.hook.lead_page(SECRET)
+        tenant.hook.list_leads(SECRET)
     assert type(caught.value) is error
     assert len(requests(tenant.sandbox, tries)) == tries
     assert len(tenant.waits) == tries - 1
@@ -145,14 +146,14 @@ def test_what_stays_is_a_clear_error(tenant, nothing_leaks, fault, error, tries)
 def test_a_long_wait_is_left_to_the_tasks_next_try(tenant):
     tenant.sandbox.fault("platform", "status", retry_after=61)
     with pytest.raises(RateLimitedError) as caught:
-        tenant.hook.lead_page(LIST)
+        tenant.hook.list_leads(LIST)
     assert (caught.value.retry_after, tenant.waits) == (61, [])
 
 
 def test_a_forgotten_cursor_is_told_at_once(tenant, nothing_leaks):
     cursor = "5ecret"
     with pytest.raises(BadCursorError) as caught:
-        tenant.hook.lead_page(LIST, f"/platform-api/v3.0/leads?listId=100&cursor={cursor}")
+        tenant.hook.list_leads(LIST, f"/platform-api/v3.0/leads?listId=100&cursor={cursor}")
     assert (tenant.waits, len(requests(tenant.sandbox))) == ([], 1)
     nothing_leaks(caught.value, tenant.token, cursor)
 
@@ -160,14 +161,14 @@ def test_a_forgotten_cursor_is_told_at_once(tenant, nothing_leaks):
 def test_a_wrong_filter_on_the_first_page_is_no_forgotten_cursor(tenant):
     tenant.sandbox.fault("platform", "status", status=400)
     with pytest.raises(RequestRefusedError) as caught:
-        tenant.hook.lead_page(LIST)
+        tenant.hook.list_leads(LIST)
     assert not isinstance(caught.value, BadCursorError)
 
 
 def test_a_wrong_key(tenant, connect, nothing_leaks):
     connect("platform_default", tenant.sandbox.base_url, "wr0ng-token-of-someone")
     with pytest.raises(AuthenticationError, match="password of the connection") as caught:
-        PlatformHook(sleep=tenant.waits.append).lead_page(LIST)
+        PlatformHook(sleep=tenant.waits.append).list_leads(LIST)
     nothing_leaks(caught.value, "wr0ng-token-of-someone")
 
 
@@ -183,7 +184,7 @@ def walk(hook: PlatformHook, name: str, shards: int = 2):
     for number, part in enumerate(window_shards(*window, shards)):
         query = LeadQuery(listId=100, uploadedTimestampFrom=part[0], uploadedTimestampTo=part[1])
         made.append(Shard(pages, number, query, part))
-        made[-1].walk(lambda link, query=query: hook.lead_page(query, link))
+        made[-1].walk(lambda link, query=query: hook.list_leads(query, link))
     snapshot = RunFolder(f"{snapshot_place('s', walk.night)}/{name}")
     assemble(pages, made, snapshot, source_time=window[1], night=walk.night, facts={})
     return leads_of(snapshot)
@@ -309,7 +310,7 @@ def test_a_page_that_holds_other_leads_is_noticed(tenant):
     """The vendor ignores a filter: the sandbox is asked without it, on behalf of a query that has it."""
     shard = Shard(RunFolder("pulls/s/r"), 0, LeadQuery(listId=101), None)
     with pytest.raises(ChangedFilterError, match="listId"):
-        shard.walk(lambda link: tenant.hook.lead_page(LIST, link))
+        shard.walk(lambda link: tenant.hook.list_leads(LIST, link))
     with pytest.raises(StagingError):
         assemble(RunFolder("pulls/s/r"), [shard], RunFolder("x"), source_time=None, night="", facts={})
 

@@ -29,7 +29,7 @@ QUERY = LeadQuery(customerKey="CUSTOMER-77")
 
 
 def ask(hook: PlatformHook) -> Answer:
-    """One request, without the patience of `lead_page`."""
+    """One request, without the patience of `list_leads`."""
     hook.session()
     return hook.send("GET", hook.base_url + PATH, params=QUERY.params(), operation="list of leads")
 
@@ -52,7 +52,7 @@ def test_extras_do_not_become_headers(connect, raw, certificate):
         "prefix": "/platform-api",
         "auth_header": "X-Token",
         "auth_scheme": "none",
-        "paths": {"leads": "/v3.0/leads"},
+        "paths": {"list_leads": "/v3.0/leads"},
         "verify": str(certificate),
         "cert": None,
         "proxies": {},
@@ -62,7 +62,7 @@ def test_extras_do_not_become_headers(connect, raw, certificate):
     }
     connect("platform_default", raw.url, TOKEN, extra=extras)
     raw.answer = lambda _, handler: reply_page(handler)
-    PlatformHook().lead_page(QUERY)
+    PlatformHook().list_leads(QUERY)
     standard = {"host", "user-agent", "accept-encoding", "accept", "connection"}
     assert set(raw.requests[0].headers) == standard | {"x-token", "x-team"}
     assert raw.requests[0].headers["x-token"] == TOKEN
@@ -86,7 +86,7 @@ def reply_page(handler):
         ({"headers": "X-Team: dialing"}, "headers"),
         ({"proxies": "http://proxy"}, "proxies"),
         ({"prefix": "platform-api"}, "prefix"),
-        ({"paths": {"leads": "v3.0/leads"}}, "paths"),
+        ({"paths": {"list_leads": "v3.0/leads"}}, "paths"),
     ],
 )
 def test_an_extra_of_no_use_is_refused_by_name(connect, raw, extra, word):
@@ -109,7 +109,7 @@ def test_empty_fields_of_the_form_mean_the_default(connect, raw):
     for empty in (None, ""):
         connect("platform_default", raw.url, TOKEN, extra=dict.fromkeys(names, empty))
         raw.answer = lambda _, handler: reply_page(handler)
-        PlatformHook().lead_page(QUERY)
+        PlatformHook().list_leads(QUERY)
         assert raw.requests[-1].path.startswith(PATH)
         assert raw.requests[-1].headers["authorization"] == f"Bearer {TOKEN}"
 
@@ -184,7 +184,7 @@ def test_a_redirect_is_not_followed(connect, raw, other, nothing_leaks, status):
 
     raw.answer = redirect
     with pytest.raises(RequestRefusedError, match=str(status)) as caught:
-        PlatformHook().lead_page(QUERY)
+        PlatformHook().list_leads(QUERY)
     assert (len(raw.requests), other.requests) == (1, [])
     nothing_leaks(caught.value, TOKEN, "5ecret", "CUSTOMER-77")
 
@@ -196,7 +196,7 @@ def test_a_link_to_another_host_is_not_followed_and_its_page_not_taken(connect, 
         handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(body).encode()) and None
     )
     with pytest.raises(VendorError, match="another host") as caught:
-        PlatformHook(sleep=lambda _: None).lead_page(QUERY)
+        PlatformHook(sleep=lambda _: None).list_leads(QUERY)
     assert other.requests == []
     nothing_leaks(caught.value, TOKEN, "5ecret", other.address)
 
@@ -288,7 +288,7 @@ def test_headers_that_are_cut_are_no_page(connect, raw, nothing_leaks):
     connect("platform_default", raw.url, TOKEN)
     raw.answer = lambda _, handler: ENDS["headers cut"](handler)
     with pytest.raises(VendorError) as caught:
-        PlatformHook(sleep=lambda _: None).lead_page(QUERY)
+        PlatformHook(sleep=lambda _: None).list_leads(QUERY)
     nothing_leaks(caught.value, TOKEN, "CUSTOMER-77")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from listkeeper.hooks import platform as hook_module
+from listkeeper.hooks import platform_requests as hook_module
 from listkeeper.operators.platform import PullLeadsOperator, ReconcilePullOperator
 
 from include import staging

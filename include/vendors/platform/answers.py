@@ -1,0 +1,173 @@
+"""How the Platform API answers: pages with cursors, links in two styles, three forms of time, errors by status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from include.vendors.errors import (
+    AuthenticationError,
+    LostAnswerError,
+    RateLimitedError,
+    RequestRefusedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    VendorError,
+    retry_after_seconds,
+)
+
+VENDOR: Final = "platform"
+
+
+class NotFoundError(RequestRefusedError):
+    """There is nothing under this id, or the tenant has another path for it (404)."""
+
+    after_loss: bool = False
+    """Whether the answer to an earlier try of the same request was lost: that one may have removed it."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list: its items, and the URI of the next page, None on the last."""
+
+    items: list[dict[str, Any]] = field(repr=False)
+    next_uri: str | None = field(repr=False)
+
+
+def read_page(status: int, headers: Mapping[str, str], body: bytes, title: str = "list of leads") -> Page:
+    """Read one answer of a cursor-paged list (section 4).
+
+    A page that cannot be told from a cut one is refused: no `items` list, no `metadata` object, or no JSON.
+    Raises the VendorError that fits the answer.
+    """
+    answer = read_answer(status, headers, body, title)
+    items, metadata = answer.get("items"), answer.get("metadata")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise unexpected("a page without a list of items", status)
+    if not isinstance(metadata, dict):
+        raise unexpected("a page without metadata, which cannot be told from a cut one", status)
+    next_uri = metadata.get("nextUri")
+    if next_uri is not None and not isinstance(next_uri, str):
+        raise unexpected("a nextUri that is no text", status)
+    return Page(items, next_uri or None)
+
+
+def read_answer(
+    status: int, headers: Mapping[str, str], body: bytes, title: str, *, writes: bool = False
+) -> dict[str, Any]:
+    """Read a JSON object out of any 2xx answer; raise the VendorError that fits any other (PL-16: by status only).
+
+    :param title: what was asked for, for the error message.
+    :param writes: whether the request changes something: then an answer that says nothing clear (a 5xx, a 2xx that
+        cannot be read) is a LostAnswerError, because the change may have been made.
+    """
+    require_success(status, headers, title, writes=writes)
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+        what = f"an answer to the {title} that is no JSON ({len(body)} bytes)"
+    else:
+        what = f"an answer to the {title} that is no JSON object"
+    if isinstance(answer, dict):
+        return answer
+    if writes:
+        raise lost(f"sent {what}", status)
+    raise unexpected(what, status)
+
+
+def require_success(status: int, headers: Mapping[str, str], title: str, *, writes: bool = False) -> None:
+    """Raise the VendorError that fits any answer but a 2xx. :param writes: as for `read_answer`."""
+    if not 200 <= status < 300:
+        raise _refusal(status, headers, title, writes)
+
+
+def _refusal(status: int, headers: Mapping[str, str], title: str, writes: bool) -> VendorError:
+    if status in (401, 403):
+        return AuthenticationError(
+            VENDOR,
+            f"The Platform API does not accept the token for the {title} (HTTP {status}). Put a valid API token "
+            "into the password of the connection.",
+            http_status=status,
+        )
+    if status == 429:
+        wait = retry_after_seconds(headers.get("Retry-After"))
+        return RateLimitedError(
+            VENDOR, f"The Platform API asks us to wait {wait:g} s (HTTP 429, {title}).", retry_after=wait
+        )
+    if status >= 500:
+        what = f"failed on the {title}"
+        if writes:
+            return lost(what, status)
+        return UnavailableError(VENDOR, f"The Platform API {what} (HTTP {status}).", http_status=status)
+    if status == 404:
+        return NotFoundError(
+            VENDOR,
+            f"The Platform API finds no {title} (HTTP 404). Check the id, and the paths of the connection.",
+            http_status=status,
+        )
+    check = "the fields that were sent" if writes else "the filters of the source"
+    return RequestRefusedError(
+        VENDOR,
+        f"The Platform API refused the {title} (HTTP {status}). Check {check} and the paths of the connection.",
+        http_status=status,
+    )
+
+
+def lost(what: str, status: int) -> LostAnswerError:
+    """The error for a write whose answer does not tell whether it was carried out."""
+    return LostAnswerError(
+        VENDOR,
+        f"The Platform API {what} (HTTP {status}), so that nobody knows whether it was carried out.",
+        http_status=status,
+    )
+
+
+def unexpected(what: str, status: int | None = None) -> UnexpectedAnswerError:
+    """The error for an answer that the contract does not know."""
+    code = "" if status is None else f" (HTTP {status})"
+    return UnexpectedAnswerError(VENDOR, f"The Platform API sent {what}{code}.", http_status=status)
+
+
+def resolve_uri(base_url: str, prefix: str, uri: str) -> str:
+    """Make a URI that the vendor returned absolute (section 1).
+
+    An absolute URL is taken as it is, but only on the connection's own host: the token goes where the URI says, so
+    another host is refused. A path that begins with the prefix belongs to the host, any other to the base URL.
+    """
+    origin = base_url.rstrip("/")
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        raise UnexpectedAnswerError(VENDOR, "The Platform API sent a link that is no URI.") from None
+    if parts.scheme or parts.netloc:
+        own = urlsplit(origin)
+        if (parts.scheme, parts.netloc.lower()) != (own.scheme, own.netloc.lower()):
+            raise UnexpectedAnswerError(
+                VENDOR,
+                "The Platform API sent a link to another host than the connection's; it was not followed, because the "
+                "token would go with it.",
+            )
+        return uri
+    path = uri if uri.startswith("/") else f"/{uri}"
+    clean_prefix = prefix.rstrip("/")
+    return origin + path if path.startswith(f"{clean_prefix}/") else origin + clean_prefix + path
+
+
+def parse_time(text: str) -> datetime:
+    """Read the three forms of time the vendor shows (`+10:00`, `+1000`, `Z`) as an aware UTC time.
+
+    Raises ValueError for anything else, a time without an offset included.
+    """
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError("a time without an offset")
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:  # year 1 east of Greenwich: the "no date" of some systems
+        raise ValueError("a time before the calendar") from None
