@@ -77,7 +77,7 @@ def make_plan(
 ) -> dict[str, Any]:
     """Make the plan, write it and its payload into `out`, return it as plain JSON.
 
-    :param kept: Parquet files of the clean step.
+    :param kept: Parquet files of the clean step, one at least.
     :param subject: what the plan is about (flow, dag_id, vendor, target, list, mode, night, snapshot), copied into it.
     :param cleaned: facts of the clean step: rows_in, decided (state -> reason -> rows), suppression, changes.
     :param extra_refusals: refusals that only the caller can know (the ledger's).
@@ -87,7 +87,6 @@ def make_plan(
     rejected or held here). One part is in memory at a time, and 17 bytes for each key of `before`.
     """
     earlier = _Earlier(before.keys)
-    header = [target for target, _ in recipe.columns]
     counts = {"added": 0, "changed": 0, "unchanged": 0}
     rejected: Counter[str] = Counter()
     changes = Counter(cleaned["changes"])
@@ -97,7 +96,6 @@ def make_plan(
     for name in ("keys", "sent"):
         (parts / name).mkdir(parents=True)
     with (out / PAYLOAD).open("wb") as payload:
-        pl.DataFrame(schema=dict.fromkeys(header, pl.String)).write_csv(payload)
         for number, path in enumerate(kept):
             frame = pl.read_parquet(path)
             cells, problem, changed = _cells(frame, recipe)
@@ -121,7 +119,7 @@ def make_plan(
             for name, count in statuses.value_counts().iter_rows():
                 counts[name] += count
             goes = _goes(statuses, recipe)
-            cells.filter(goes).write_csv(payload, include_header=False)
+            cells.filter(goes).write_csv(payload, include_header=number == 0)
             staying = usable.filter(~goes)
             held += staying.height
             keys = usable.select("row_key", hashes)

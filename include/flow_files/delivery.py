@@ -29,8 +29,8 @@ class Recipe:
     :param unique: target column by which an append updates; a lead without a value there is rejected as
         `key_missing`, because it would stand there twice.
     :param shape: the vendor's own last word on the cells, before they are compared and sent. Takes the kept leads and
-        their cells (text, one column per target, same order of rows); returns the cells as they go out, a reason per
-        row (null: the row can be sent), and how many rows were changed, by rule.
+        their cells (text, one column per target, same order of rows); returns the cells as they go out (the same columns
+        for every piece), a reason per row (null: the row can be sent), and how many rows were changed, by rule.
     :param options: everything else that changes what the vendor does; part of the plan's hash.
     """
 

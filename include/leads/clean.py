@@ -166,7 +166,7 @@ def _decide(
     leads: pl.DataFrame, rules: CleanRules, lists: Sequence[Suppression], hits: Counter[str]
 ) -> pl.DataFrame:
     """Add number, KEPT_COLUMNS, reason and detail, as far as a row decides by itself; count hits per list."""
-    region = _region(leads, rules)
+    region = region_of(leads, rules)
     read = {name: phones.to_e164(leads[name], region) for name in rules.phones}
     listed = []
     for entry in lists:
@@ -198,7 +198,7 @@ def _decide(
     )
 
 
-def _region(leads: pl.DataFrame, rules: CleanRules) -> str | pl.Series:
+def region_of(leads: pl.DataFrame, rules: CleanRules) -> str | pl.Series:
     """Return the region of numbers without a country code: the flow's, or each lead's own."""
     if rules.region_field is None:
         return rules.region

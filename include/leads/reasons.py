@@ -109,6 +109,12 @@ _ALL: Final = (
         "The number is good, but this vendor takes ten-digit North American numbers only.",
         "Load the lead through a vendor that takes this country, or give a ten-digit number.",
     ),
+    Reason(
+        "foreign_number",
+        "rejected",
+        "The number is of another country, and this flow writes numbers without a country code.",
+        "Set `number_form: international` in the flow file, or load the lead through another flow.",
+    ),
     # Rejected: the lead
     Reason(
         "key_missing",
@@ -127,6 +133,30 @@ _ALL: Final = (
         "rejected",
         "Another lead of this night has the same number and was kept.",
         "Remove one of the two at the source; the detail names the row that was kept.",
+    ),
+    Reason(
+        "text_too_long",
+        "rejected",
+        "A column of the lead is longer than this vendor takes; nothing is cut to fit.",
+        "Shorten it at the source, or map a shorter field. The vendor's page has the lengths.",
+    ),
+    Reason(
+        "text_illegal",
+        "rejected",
+        "A column of the lead holds a character that no workbook can hold (U+FFFE, U+FFFF).",
+        "Correct the text at the source.",
+    ),
+    Reason(
+        "not_json",
+        "rejected",
+        "The campaign runs an intelligent IVR, which wants callData to be JSON, and this lead's is none.",
+        "Map single fields (`to: callData.<field>`), or correct the text at the source.",
+    ),
+    Reason(
+        "time_unreadable",
+        "rejected",
+        "The column that should hold a time holds something else.",
+        "Write it as 2026-11-30 12:00:00, or with an offset as 2026-11-30T12:00:00+02:00.",
     ),
     Reason(
         "user_rule",
