@@ -4,11 +4,12 @@
 | --- | --- |
 | `GET /_sandbox` | addresses, fake keys, what the data is |
 | `POST /_sandbox/reset` | all as at the start: data, lists, loads, faults, switches, real time |
-| `POST /_sandbox/clock` | `{"now": "2026-11-21T02:00:00Z"}`, it runs on from there; `null` = real time |
+| `POST /_sandbox/clock` | `{"now": "2026-11-21T02:00:00Z"}`, it runs on from there; `null` = real time; and `speed` |
 | `GET, POST, DELETE /_sandbox/faults` | the rules (`faults.py`); POST adds one, or a list of them |
 | `GET, POST /_sandbox/switches` | the switches (`switches.py`); POST changes those that it names |
 | `GET /_sandbox/state/<vendor>` | what it holds and what was called; `?rows=false` leaves rows out |
 | `POST /_sandbox/vicidial/edit` | `{"lead_id": 7, "status": "SALE"}`: an agent edits a lead |
+| `POST /_sandbox/ozonetel/dial` | `{"campaign": "Win-back", "leads": 3}`: it calls its first new leads |
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,7 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from include.sandbox import platform, purecallerid, vicidial
+from include.sandbox import ozonetel, platform, purecallerid, vicidial
 from include.sandbox.clock import Clock
 from include.sandbox.data import ZONE
 from include.sandbox.dialer import FIVE9_LISTS, RINGCX_LISTS
@@ -43,13 +44,21 @@ MakeLeads = Callable[[date], AnyLeads]
 
 class _Time(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    now: datetime | None
+    now: datetime | None = None
+    speed: float = Field(default=1, gt=0, le=1_000)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> _Time:
+        if not self.model_fields_set:
+            raise ValueError("name now, speed, or both")
+        return self
 
 
 _ERROR_BODIES: Final[dict[str, Callable[[HTTPException, datetime], dict[str, Any] | None]]] = {
     "platform": platform.error_body,
     "purecallerid": purecallerid.error_body,
     "vicidial": vicidial.error_body,
+    "ozonetel": ozonetel.error_body,
 }
 _RULES: TypeAdapter[list[Rule]] = TypeAdapter(list[Rule])
 
@@ -84,7 +93,13 @@ class Sandbox:
         self.vicidial = vicidial.Vicidial(
             self._vicidial_database, self._vicidial_leads, self.switches.vicidial, self.clock, self.faults
         )
-        vendors = [*self.platform.routes(), *self.purecallerid.routes(), *self.vicidial.routes()]
+        self.ozonetel = ozonetel.Ozonetel(self.switches.ozonetel, self.clock, self.faults)
+        vendors = [
+            *self.platform.routes(),
+            *self.purecallerid.routes(),
+            *self.vicidial.routes(),
+            *self.ozonetel.routes(),
+        ]
         controls = [
             Route("/_sandbox", self._tell, methods=["GET"]),
             Route("/_sandbox/reset", self._reset, methods=["POST"]),
@@ -93,11 +108,12 @@ class Sandbox:
             Route("/_sandbox/switches", self._switches, methods=["GET", "POST"]),
             Route("/_sandbox/state/{vendor}", self._state, methods=["GET"]),
             Route("/_sandbox/vicidial/edit", self._edit, methods=["POST"]),
+            Route("/_sandbox/ozonetel/dial", self._dial, methods=["POST"]),
         ]
         handlers = {HTTPException: self._http_error, ValidationError: _invalid}
         app = Starlette(routes=[*controls, *vendors], exception_handlers=handlers)
         app.router.redirect_slashes = False
-        self._gate = Gate(app, vendors, self.refuse, self.faults, self.journal)
+        self._gate = Gate(app, vendors, self.refuse, self.faults, self.journal, self.clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
@@ -119,7 +135,12 @@ class Sandbox:
         path = request.url.path
         if path.startswith("/_sandbox"):
             return json_response({"error": error.detail}, error.status_code)
-        prefixes = {"/api/public": "purecallerid", vicidial.PREFIX: "vicidial"}
+        prefixes = {
+            "/api/public": "purecallerid",
+            vicidial.PREFIX: "vicidial",
+            ozonetel.PREFIX: "ozonetel",
+            ozonetel.FILES: "ozonetel",
+        }
         vendor = next((name for prefix, name in prefixes.items() if path.startswith(prefix)), "platform")
         return self.refuse(vendor, error)
 
@@ -139,20 +160,31 @@ class Sandbox:
                     "lists": {"five9": FIVE9_LISTS[0], "ringcx": RINGCX_LISTS[0]},
                 },
                 "vicidial": {"key": vicidial.KEY, "leads": self.vicidial.leads},
+                "ozonetel": {
+                    "api_key": ozonetel.API_KEY,
+                    "user_name": ozonetel.USER_NAME,
+                    "path": ozonetel.PATH,
+                    "campaigns": {name: found.mapping for name, found in self.ozonetel.campaigns.items()},
+                },
                 "data": self.leads.about,
             }
         )
 
     async def _reset(self, request: Request) -> Response:
         self.purecallerid.cancel()
+        self.ozonetel.cancel()
         self._begin()
         return json_response({"reset": True})
 
     async def _clock(self, request: Request) -> Response:
         if request.method == "POST":
-            now = _Time.model_validate(await _asked(request)).now
-            self.clock.set(now if now is None or now.tzinfo else now.replace(tzinfo=UTC))
-        return json_response({"now": self.clock.now()})
+            asked = _Time.model_validate(await _asked(request))
+            now = asked.now if "now" in asked.model_fields_set else self.clock.now()
+            self.clock.set(now if now is None or now.tzinfo else now.replace(tzinfo=UTC), asked.speed)
+        return json_response(self._time())
+
+    def _time(self) -> dict[str, Any]:
+        return {"now": self.clock.now(), "speed": self.clock.speed}
 
     async def _faults(self, request: Request) -> Response:
         if request.method == "DELETE":
@@ -186,10 +218,16 @@ class Sandbox:
             own = self.purecallerid.state(rows=rows)
         elif vendor == "vicidial":
             own = orjson.dumps(await self.vicidial.state(rows=rows))[1:-1]
+        elif vendor == "ozonetel":
+            own = orjson.dumps(self.ozonetel.state(rows=rows))[1:-1]
         else:
-            raise HTTPException(404, f"There is no vendor {vendor}: use platform, purecallerid or vicidial.")
-        calls = orjson.dumps(self.journal.state(vendor))[1:-1]
+            raise HTTPException(404, f"There is no vendor {vendor}: use {', '.join(_ERROR_BODIES)}.")
+        calls = orjson.dumps(self.journal.state(vendor) | {"clock": self._time()})[1:-1]
         return Response(b"{%s,%s}" % (own, calls), media_type="application/json")
+
+    async def _dial(self, request: Request) -> Response:
+        self.ozonetel.dial(await _asked(request))
+        return json_response({"dialed": True})
 
     async def _edit(self, request: Request) -> Response:
         await self.vicidial.edit(await _asked(request))

@@ -1,20 +1,32 @@
-"""The sandbox's own clock: real time, until somebody sets it."""
+"""The sandbox's own clock: real time, until somebody sets it or lets it run faster."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Tells the time in UTC; once set, it runs on from the time that it was set to."""
+    """Tells the time in UTC; once set, it runs on from the time that it was set to, at the speed that was set."""
 
     def __init__(self) -> None:
-        self._ahead = timedelta(0)
+        self.set(None)
 
     def now(self) -> datetime:
         """Return the sandbox's present time, aware, in UTC."""
-        return datetime.now(UTC) + self._ahead
+        if self._from is None:
+            return datetime.now(UTC)
+        return self._from + timedelta(seconds=(time.monotonic() - self._since) * self.speed)
 
-    def set(self, now: datetime | None) -> None:
-        """Let the clock run on from `now` (aware); `None` goes back to real time."""
-        self._ahead = timedelta(0) if now is None else now - datetime.now(UTC)
+    def set(self, now: datetime | None, speed: float = 1.0) -> None:
+        """Let the clock run on from `now` (aware; `None` is real time) at a speed; 1 is as fast as real time."""
+        if now is None and speed != 1:
+            now = datetime.now(UTC)
+        self._from = now and now.astimezone(UTC)
+        self._since = time.monotonic()
+        self.speed = speed
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for so many seconds of this clock, at the speed that it has now."""
+        await asyncio.sleep(seconds / self.speed)

@@ -13,11 +13,11 @@ Where a fault strikes is a property of its name:
 * cursor pages of the Platform API: `repeated_cursor` (the next page is this page), `looping_cursor` (the next
   page is the one before), `changed_filter` (the next page's first filter has another value), `no_metadata`,
   `empty_page` (no items yet, go on under another cursor);
-* webhooks of PureCallerID (`match`: a part of the URL): `webhook_lost`, `webhook_late` (`seconds`),
-  `webhook_doubled`, `webhook_reordered` (after the next one), `webhook_forged` (also a call to a made-up
-  token, and one with another load's id to the right URL);
-* loads of PureCallerID (`match`: a part of the list's name), midway through the file: `load_error` (ends as
-  ERROR), `load_crash` (is never heard of again);
+* webhooks of PureCallerID and Ozonetel (`match`: a part of the URL): `webhook_lost`, `webhook_late` (`seconds`),
+  `webhook_doubled`, `webhook_reordered` (after the next one), `webhook_garbage` (the body is cut in half),
+  `webhook_forged` (also a call to a made-up token, and one with another load's id to the right URL);
+* loads of PureCallerID and Ozonetel (`match`: a part of the list's or campaign's name), midway through the
+  rows: `load_error` (ends as ERROR, or Fail), `load_crash` (is never heard of again);
 * archives of Vicidial (calls that passed all checks): `crash_in_insert`, `crash_in_update`, `crash_in_delete`
   (the server dies when the step did half of the leads), `crash_after_insert`, `crash_after_update` (between
   the steps), `agent_edits` (an agent calls the first `leads` leads between update and delete).
@@ -29,13 +29,18 @@ from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-Vendor = Literal["platform", "purecallerid", "vicidial"]
+Vendor = Literal["platform", "purecallerid", "vicidial", "ozonetel"]
 CallFault = Literal[
     "drop_before", "drop_after", "delay", "late_answer", "status", "expired_token", "broken_json", "truncated"
 ]
 PageFault = Literal["repeated_cursor", "looping_cursor", "changed_filter", "no_metadata", "empty_page"]
 WebhookFault = Literal[
-    "webhook_lost", "webhook_late", "webhook_doubled", "webhook_reordered", "webhook_forged"
+    "webhook_lost",
+    "webhook_late",
+    "webhook_doubled",
+    "webhook_reordered",
+    "webhook_garbage",
+    "webhook_forged",
 ]
 LoadFault = Literal["load_error", "load_crash"]
 ArchiveFault = Literal[
@@ -61,6 +66,7 @@ POINTS_OF: Final[dict[str, frozenset[Point]]] = {
     "platform": frozenset({"call", "page"}),
     "purecallerid": frozenset({"call", "webhook", "load"}),
     "vicidial": frozenset({"call", "archive"}),
+    "ozonetel": frozenset({"call", "webhook", "load"}),
 }
 """Where each vendor can be struck."""
 

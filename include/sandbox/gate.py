@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from include.sandbox.clock import Clock
 from include.sandbox.faults import Faults
 
 Refuse = Callable[[str, HTTPException], Response]
@@ -35,17 +37,17 @@ class ClosableProtocol(HttpToolsProtocol):
 
 
 class Journal:
-    """What was called: how often each operation, and the newest calls with their status (None: no answer)."""
+    """What was called: how often each operation, and the newest calls with time and status (None: no answer)."""
 
     def __init__(self) -> None:
         self.calls: dict[str, Counter[str]] = {}
         self.requests: dict[str, deque[dict[str, Any]]] = {}
 
-    def note(self, vendor: str, op: str, uri: str, status: int | None) -> None:
+    def note(self, vendor: str, op: str, uri: str, came: datetime, status: int | None) -> None:
         """Write down one call."""
         self.calls.setdefault(vendor, Counter())[op] += 1
         self.requests.setdefault(vendor, deque(maxlen=10_000)).append(
-            {"op": op, "uri": uri, "status": status}
+            {"op": op, "uri": uri, "time": came, "status": status}
         )
 
     def state(self, vendor: str) -> dict[str, Any]:
@@ -57,13 +59,20 @@ class Gate:
     """ASGI app around the router."""
 
     def __init__(
-        self, app: ASGIApp, routes: Iterable[Route], refuse: Refuse, faults: Faults, journal: Journal
+        self,
+        app: ASGIApp,
+        routes: Iterable[Route],
+        refuse: Refuse,
+        faults: Faults,
+        journal: Journal,
+        clock: Clock,
     ) -> None:
         self.app = app
         self.routes = list(routes)
         self.refuse = refuse
         self.faults = faults
         self.journal = journal
+        self.clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call; paths of no vendor pass through."""
@@ -71,16 +80,19 @@ class Gate:
             return await self.app(scope, receive, send)
         if len(scope["path"]) > 1:
             scope["path"] = scope["path"].rstrip("/")  # optional everywhere, and never a redirect (PL-4)
-        name = next((r.name for r in self.routes if r.matches(scope)[0] is not Match.NONE), None)
-        if name is None:
+        # A path may have several methods; a call with another one is counted as the first of them.
+        matches = [(route.matches(scope)[0].value, route.name) for route in self.routes]
+        match, name = max(matches, key=lambda found: found[0])
+        if match == Match.NONE.value:
             return await self.app(scope, receive, send)
         vendor, op = name.split(":")
         uri = (scope["raw_path"] + b"?" * bool(scope["query_string"]) + scope["query_string"]).decode(
             "latin-1"
         )
         scope["sandbox.operation"], scope["sandbox.uri"] = op, uri
+        came = self.clock.now()
         status = await self._serve(vendor, op, scope, receive, send)
-        self.journal.note(vendor, op, uri, status)
+        self.journal.note(vendor, op, uri, came, status)
         return None
 
     async def _serve(self, vendor: str, op: str, scope: Scope, receive: Receive, send: Send) -> int | None:

@@ -25,7 +25,7 @@ from include.sandbox.faults import Faults
 from include.sandbox.numbers import Classes
 from include.sandbox.switches import PureCallerIdSwitches
 from include.sandbox.upload import read_request, read_rows
-from include.sandbox.webhooks import Webhooks
+from include.sandbox.webhooks import Line, Style, Webhooks
 
 PATH: Final = "/api/public/lists/load"
 KEY: Final = "++++c2FuZGJveCBrZXksIG5vdCBhIHNlY3JldCEhISE="
@@ -34,7 +34,21 @@ KEY: Final = "++++c2FuZGJveCBrZXksIG5vdCBhIHNlY3JldCEhISE="
 FIVE9_CAMPAIGN: Final = "64be9f5c0c8d4a1f2b3c4d5e"
 RINGCX_CAMPAIGN: Final = "64be9f5c0c8d4a1f2b3c4d5f"
 
+WEBHOOK_HEADERS: Final = {
+    "content-type": "application/json",
+    "x-event-type": "CampaignList",
+    "x-event-origin": "purecallerid.app",
+}
+MADE_UP_ID: Final = "f" * 24
+
 Json = dict[str, Any]
+
+_STYLE: Final = Style(
+    vendor="purecallerid",
+    write=lambda event: (orjson.dumps(event), WEBHOOK_HEADERS),
+    forge=lambda event: {**event, "id": MADE_UP_ID, "status": "FINALIZED"},
+    told=("id", "status"),
+)
 
 
 def error_body(error: HTTPException, now: datetime) -> Json:
@@ -56,7 +70,7 @@ class Load:
     file: IO[bytes]
     dialer: Dialer
     dedupe: str | None
-    events: asyncio.Queue[Json | None] | None = None
+    events: Line | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -76,7 +90,7 @@ class PureCallerId:
         self._clock = clock
         self._faults = faults
         self._campaigns = {FIVE9_CAMPAIGN: Campaign(Five9()), RINGCX_CAMPAIGN: Campaign(RingCx())}
-        self._webhooks = Webhooks(faults)
+        self._webhooks = Webhooks(_STYLE, faults)
         self._loads: list[Load] = []
 
     def routes(self) -> list[Route]:
@@ -156,7 +170,7 @@ class PureCallerId:
         }
         load = Load(about, file.file, campaign.dialer, asked.get("dedupe"))
         if about["webhookUrl"]:
-            load.events = self._webhooks.line(about["webhookUrl"])
+            load.events = self._webhooks.line()
         self._loads.append(load)
         return load
 
@@ -165,17 +179,17 @@ class PureCallerId:
     async def _run(self, load: Load, previous: asyncio.Task[None] | None) -> None:
         """Take a load through its steps; loads of a campaign run first in, first out (PC-14)."""
         try:
-            await asyncio.sleep(self.switches.step_seconds)
+            await self._clock.sleep(self.switches.step_seconds)
             self._event(load, "Queued for processing")
             self._to(load, "QUEUED")
             if previous is not None:
                 await asyncio.wait([previous])
-            await asyncio.sleep(self.switches.step_seconds)
+            await self._clock.sleep(self.switches.step_seconds)
             started = self._clock.now()
             load.about["processingStart"] = _stamp(started)
             self._event(load, "Starting processing")
             self._to(load, "PROCESSING")
-            await asyncio.sleep(self.switches.step_seconds)
+            await self._clock.sleep(self.switches.step_seconds)
             problem = await self._process(load)
             if problem == "crash":
                 return
@@ -241,7 +255,7 @@ class PureCallerId:
 
     def _tell(self, load: Load) -> None:
         if load.events is not None:
-            load.events.put_nowait(orjson.loads(orjson.dumps(load.about)))
+            load.events.put_nowait((load.about["webhookUrl"], orjson.loads(orjson.dumps(load.about))))
 
     def _event(self, load: Load, message: str, *, kind: str = "INFO") -> None:
         """Note an event; the newest comes first."""

@@ -108,9 +108,13 @@ class SandboxServer:
         """Put everything back to its start."""
         self._control("POST", "/reset")
 
-    def clock(self, now: datetime | None) -> None:
-        """Let the sandbox's clock run on from `now`; `None` is real time."""
-        self._control("POST", "/clock", {"now": now and now.isoformat()})
+    def clock(self, now: datetime | None, *, speed: float = 1) -> None:
+        """Let the sandbox's clock run on from `now` (`None` is real time), `speed` times as fast as real time."""
+        self._control("POST", "/clock", {"now": now and now.isoformat(), "speed": speed})
+
+    def now(self) -> datetime:
+        """Return the time on the sandbox's clock, aware."""
+        return datetime.fromisoformat(self._control("GET", "/clock")["now"])
 
     def fault(self, vendor: str, fault: str, **rule: Any) -> None:
         """Set one more fault rule."""

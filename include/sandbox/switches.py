@@ -1,12 +1,12 @@
 """What a tester may switch in each vendor: one model per vendor, the vendor's documented default first.
 
-A mark such as PL-14, PC-5 or VA-4 names a hole of the vendor's contract: the switch plays the other reading of it.
+A mark such as PL-14, PC-5, VA-4 or OZ-1 names a hole of the vendor's contract: the switch plays the other reading.
 """
 
 from __future__ import annotations
 
 from datetime import time
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -100,6 +100,46 @@ class VicidialSwitches(BaseModel):
         return widths
 
 
+class OzonetelSwitches(BaseModel):
+    """Readings of the Ozonetel contract that its pages leave open, and the pace of its queue."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    requests_per_minute: int = Field(
+        default=5, ge=1, description="calls of one key in any 60 seconds (OZ-14)"
+    )
+    refused_hits_count: bool = Field(default=False, description="refused calls count as well (OZ-14)")
+    work_seconds: float = Field(default=0.2, ge=0, description="pause before each load of the queue")
+    strict_encoding: bool = Field(default=False, description="do not read JSON bodies (OZ-1)")
+    error_http_status: int = Field(default=200, ge=200, le=599, description="status of all errors (OZ-7)")
+    double_encoded: bool = Field(
+        default=False, description="answers are JSON text in a JSON string (case 28)"
+    )
+    csv_quoted: bool = Field(default=False, description="answers are quoted as in a CSV (case 28)")
+    bare_success: bool = Field(default=False, description="only `transactionId` tells of success (OZ-8)")
+    callback_shape: Literal["string", "object", "form", "raw_unescaped"] = Field(
+        default="string", description="how a callback holds `data` (OZ-11)"
+    )
+    row_length: Literal["names_and_values", "values", "json"] = Field(
+        default="names_and_values", description="what counts for the 2000 characters of a row (OZ-4)"
+    )
+    bad_row_fails_all: bool = Field(default=False, description="one invalid row fails its load (OZ-5)")
+    duplicate_key: Literal["digits", "text", "last_10_digits"] = Field(
+        default="digits", description="what of a number is compared (OZ-15)"
+    )
+    duplicates: Literal["reported", "counted", "processed"] = Field(
+        default="reported",
+        description="in the failed file; only counted as not processed; or counted as processed (OZ-13)",
+    )
+    reason_column: str = Field(
+        default="Reason", description="last column of the failed file; empty: none (OZ-12)"
+    )
+    failed_file_reversed: bool = Field(default=False, description="the failed file's last row first (OZ-16)")
+    spaces_around_path: bool = Field(
+        default=False, description="`failedFilePath` as printed, with stray spaces"
+    )
+
+
 class Switches(BaseModel):
     """All switches of the sandbox."""
 
@@ -108,3 +148,4 @@ class Switches(BaseModel):
     platform: PlatformSwitches = PlatformSwitches()
     purecallerid: PureCallerIdSwitches = PureCallerIdSwitches()
     vicidial: VicidialSwitches = VicidialSwitches()
+    ozonetel: OzonetelSwitches = OzonetelSwitches()

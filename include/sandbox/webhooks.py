@@ -1,6 +1,6 @@
-"""How PureCallerID calls back: in order, with its headers, 10 s to answer, never a second time (PC-7, PC-8).
+"""How vendors call back: in order, 10 s to answer, never a second time (PC-7, PC-8, OZ-12).
 
-Rules in force may lose, delay, double, reorder or forge a call.
+Rules in force may lose, delay, double, reorder, spoil or forge a call.
 """
 
 from __future__ import annotations
@@ -8,37 +8,55 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
-import orjson
 
 from include.sandbox.faults import Faults
 
-HEADERS: Final = {
-    "content-type": "application/json",
-    "x-event-type": "CampaignList",
-    "x-event-origin": "purecallerid.app",
-}
 TIMEOUT_SECONDS: Final = 10.0
+HELD_SECONDS: Final = 2.0
+"""How long a call that shall come after the next one waits for it."""
+
 MADE_UP_TOKEN: Final = "0" * 43
-MADE_UP_ID: Final = "f" * 24
+
+Json = dict[str, Any]
+Line = asyncio.Queue[tuple[str, Json] | None]
+"""Events on their way: (URL, event); `None` ends it."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one vendor calls back."""
+
+    vendor: str
+    write: Callable[[Json], tuple[bytes, dict[str, str]]]
+    """Event -> body and headers."""
+
+    forge: Callable[[Json], Json]
+    """Event -> one of its kind about something that was never loaded."""
+
+    told: tuple[str, ...]
+    """Keys of an event that testers are told."""
 
 
 class Webhooks:
-    """Delivers the events of all loads; `journal` tells testers what was sent and what came back."""
+    """Delivers a vendor's events; `journal` tells testers what was sent and what came back."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, style: Style, faults: Faults) -> None:
+        self._style = style
         self._faults = faults
-        self.journal: deque[dict[str, Any]] = deque(maxlen=10_000)
+        self.journal: deque[Json] = deque(maxlen=10_000)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def line(self, url: str) -> asyncio.Queue[dict[str, Any] | None]:
-        """Open a queue of events to one URL; `None` ends it."""
-        events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self._spawn(self._deliver(url, events))
+    def line(self) -> Line:
+        """Open a queue of events, which are delivered in its order."""
+        events: Line = asyncio.Queue()
+        self._spawn(self._deliver(events))
         return events
 
     def cancel(self) -> None:
@@ -51,44 +69,56 @@ class Webhooks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, url: str, events: asyncio.Queue[dict[str, Any] | None]) -> None:
-        held: list[dict[str, Any]] = []
+    async def _deliver(self, events: Line) -> None:
+        held: list[tuple[str, Json]] = []
+        vendor = self._style.vendor
         async with _client() as client:
-            while (event := await events.get()) is not None:
-                rules = {
-                    rule.fault: rule for rule in self._faults.fire("purecallerid", "webhook", "webhook", url)
-                }
+            while True:
+                try:
+                    async with asyncio.timeout(HELD_SECONDS if held else None):
+                        item = await events.get()
+                except TimeoutError:  # nothing came after the one that was held back
+                    await self._post(client, *held.pop(0))
+                    continue
+                if item is None:
+                    break
+                url, event = item
+                rules = {rule.fault: rule for rule in self._faults.fire(vendor, "webhook", "webhook", url)}
                 if "webhook_forged" in rules:
                     await self._post(client, _made_up(url), event)
-                    await self._post(client, url, {**event, "id": MADE_UP_ID, "status": "FINALIZED"})
+                    await self._post(client, url, self._style.forge(event))
                 if "webhook_reordered" in rules:
-                    held.append(event)
+                    held.append(item)
                     continue
                 if "webhook_late" in rules:
                     self._spawn(self._late(url, event, rules["webhook_late"].seconds))
                 elif "webhook_lost" not in rules:
                     for _ in range(2 if "webhook_doubled" in rules else 1):
-                        await self._post(client, url, event)
+                        await self._post(client, url, event, garbage="webhook_garbage" in rules)
                 while held:
-                    await self._post(client, url, held.pop(0))
-            for event in held:
-                await self._post(client, url, event)
+                    await self._post(client, *held.pop(0))
+            for item in held:
+                await self._post(client, *item)
 
-    async def _late(self, url: str, event: dict[str, Any], seconds: float) -> None:
+    async def _late(self, url: str, event: Json, seconds: float) -> None:
         await asyncio.sleep(seconds)
         async with _client() as client:
             await self._post(client, url, event)
 
-    async def _post(self, client: httpx.AsyncClient, url: str, event: dict[str, Any]) -> None:
+    async def _post(self, client: httpx.AsyncClient, url: str, event: Json, *, garbage: bool = False) -> None:
+        body, headers = self._style.write(event)
         try:
-            answer: int | str = (await client.post(url, content=orjson.dumps(event))).status_code
-        except httpx.HTTPError as error:
+            sent = await client.post(
+                url, content=body[: len(body) // 2] if garbage else body, headers=headers
+            )
+            answer: int | str = sent.status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             answer = type(error).__name__
-        self.journal.append({"url": url, "id": event["id"], "status": event["status"], "answer": answer})
+        self.journal.append({"url": url, **{key: event[key] for key in self._style.told}, "answer": answer})
 
 
 def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False, verify=_trust())
+    return httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False, verify=_trust())
 
 
 @cache

@@ -69,6 +69,17 @@ class PlatformClient:
     def get(self, path: str, **params: Any) -> httpx.Response:
         return self.http.get(f"{self.prefix}/v3.0{path}", params=params or None)
 
+    def send(self, method: str, path: str, body: Any = None, **params: Any) -> httpx.Response:
+        """Call an operation that writes."""
+        sent = {} if body is None else {"json": body}
+        return self.http.request(method, f"{self.prefix}/v3.0{path}", params=params or None, **sent)
+
+    def create(self, **fields: Any) -> int:
+        """Create a lead, by default in the empty list 300; return its id."""
+        answer = self.send("POST", "/leads", {"listId": 300, **fields})
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["leadId"])
+
     def follow(self, uri: str) -> httpx.Response:
         """Follow a URI that the vendor gave (contract section 1)."""
         return self.http.get(uri if uri.startswith(self.prefix) else self.prefix + uri)
@@ -272,15 +283,21 @@ class Receiver:
     """Takes webhooks and remembers them."""
 
     def __init__(self) -> None:
+        self.bodies: list[tuple[str, dict[str, str], bytes]] = []
         self.calls: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.garbage: list[bytes] = []
         self.status = 200
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                content = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.calls.append((self.path, headers, body))
+                receiver.bodies.append((self.path, headers, content))
+                try:
+                    receiver.calls.append((self.path, headers, json.loads(content)))
+                except ValueError:
+                    receiver.garbage.append(content)
                 self.send_response(receiver.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

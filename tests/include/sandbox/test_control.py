@@ -21,7 +21,7 @@ A = (2012000001, "NJ")
 def test_addresses_and_keys(small):
     info = small.info()
     assert info["base_url"] == small.base_url
-    assert set(info) == {"base_url", "platform", "purecallerid", "vicidial", "data"}
+    assert set(info) == {"base_url", "platform", "purecallerid", "vicidial", "ozonetel", "data"}
     assert set(info["platform"]) == {"token", "prefix"}
     assert info["platform"]["prefix"] == "/platform-api"
     assert info["vicidial"] == {"key": "sandbox-vicidial-key", "leads": 600}
@@ -97,6 +97,9 @@ def test_state_of_the_platform(platform, sandbox):
     platform.get("/leads/1")
     state = sandbox.state("platform")
     assert state["calls"] == {"list_leads": 1, "get_lead": 1}
+    times = [datetime.fromisoformat(request.pop("time")) for request in state["requests"]]
+    assert times == sorted(times)
+    assert abs(times[0] - datetime.now(UTC)) < timedelta(seconds=5)
     assert state["requests"] == [
         {"op": "list_leads", "uri": "/platform-api/v3.0/leads?listId=100", "status": 200},
         {"op": "get_lead", "uri": "/platform-api/v3.0/leads/1", "status": 404},

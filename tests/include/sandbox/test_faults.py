@@ -7,7 +7,8 @@ from time import monotonic, sleep
 import httpx
 import pytest
 
-from include.sandbox.webhooks import MADE_UP_ID, MADE_UP_TOKEN
+from include.sandbox.purecallerid import MADE_UP_ID
+from include.sandbox.webhooks import MADE_UP_TOKEN
 
 A, B = (2012000001, "NJ"), (2012000002, "NJ")
 
@@ -200,6 +201,14 @@ def test_a_late_webhook_does_not_survive_a_reset(purecallerid, small, receiver):
     assert receiver.statuses == ["QUEUED", "PROCESSING"]
 
 
+def test_garbled_webhook(purecallerid, small, receiver):
+    small.fault("purecallerid", "webhook_garbage", nth=2)
+    purecallerid.load([A], webhookUrl=receiver.url)
+    assert receiver.wait(lambda seen: len(seen) == 2) == ["QUEUED", "FINALIZED"]
+    (cut,) = receiver.garbage
+    assert cut.startswith(b'{"id":') and not cut.endswith(b"}")
+
+
 # --- setting rules
 
 
@@ -208,7 +217,7 @@ def test_a_late_webhook_does_not_survive_a_reset(purecallerid, small, receiver):
     [
         {"vendor": "platform", "fault": "webhook_lost"},
         {"vendor": "purecallerid", "fault": "looping_cursor"},
-        {"vendor": "ozonetel", "fault": "delay"},
+        {"vendor": "five9", "fault": "delay"},
         {"vendor": "platform", "fault": "explode"},
         {"vendor": "platform", "fault": "delay", "nth": 0},
         {"vendor": "platform", "fault": "delay", "colour": "blue"},
