@@ -25,6 +25,7 @@ from include.ledger.errors import (
     UnknownTokenError,
 )
 from include.ledger.ledger import Ledger
+from include.ledger.pace import Pace, Turn
 from include.ledger.reconcile import Counts, Reconciliation, reconcile
 from include.ledger.records import (
     Batch,
@@ -55,6 +56,7 @@ __all__ = [
     "LoadBusyError",
     "NotUncertainError",
     "OlderSourceError",
+    "Pace",
     "PlanChangedError",
     "PlanOnlyError",
     "Problem",
@@ -63,6 +65,7 @@ __all__ = [
     "Target",
     "TargetLockedError",
     "TargetPausedError",
+    "Turn",
     "UnknownBatchError",
     "UnknownLoadError",
     "UnknownTargetError",

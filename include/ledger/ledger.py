@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from include.ledger import batches, events, evidence, loads, resolve, targets
+from include.ledger import batches, events, evidence, loads, pace, resolve, targets
+from include.ledger.pace import Pace, Turn
 from include.ledger.reconcile import Counts
 from include.ledger.records import (
     Batch,
@@ -189,6 +190,11 @@ class Ledger:
         with self._store.write() as connection:
             return targets.mark_applied(connection, loads.find(connection, load_id), applied, self._now())
 
+    def mark_proven(self, load_id: str, columns: str) -> None:
+        """Write down that the load's list takes rows with these columns (a hash of them)."""
+        with self._store.write() as connection:
+            targets.prove(connection, loads.find(connection, load_id), columns)
+
     def target(self, key: str) -> Target:
         """One list; UnknownTargetError before its first load."""
         with self._store.read() as connection:
@@ -282,6 +288,32 @@ class Ledger:
     def interrupted(self, load_id: str) -> list[Batch]:
         """Batches that were being sent when something broke: they may or may not have reached the vendor."""
         return [batch for batch in self.batches(load_id) if batch.state == "intended"]
+
+    # Pace
+
+    def take_turn(self, account: str, owner: str, limit: Pace) -> Turn | datetime:
+        """Take a turn to call the vendor now, or learn when to ask again; see `include.ledger.pace`.
+
+        End it when the answer is there. An owner (a load) has one call under way at most: one that it never ended
+        counts as ended now.
+        """
+        with self._store.write() as connection:
+            return pace.take(connection, account, owner, limit, self._now())
+
+    def end_turn(self, account: str, turn: Turn) -> None:
+        """End a call."""
+        with self._store.write() as connection:
+            pace.end(connection, account, turn, self._now())
+
+    def hold_back(self, account: str, seconds: float) -> None:
+        """Let nobody of this account call for so long: the vendor has said "too many"."""
+        with self._store.write() as connection:
+            pace.hold_back(connection, account, self._now() + timedelta(seconds=seconds))
+
+    def next_turn(self, account: str, limit: Pace) -> datetime:
+        """When the next call may begin, as far as one can tell now; takes nothing."""
+        with self._store.read() as connection:
+            return pace.look(connection, account, limit, self._now())
 
     # Callbacks
 

@@ -86,7 +86,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Target:
-    """One vendor list: who holds it, what was applied last, how new a source may have reached it."""
+    """One vendor list: who holds it, what was applied last, how new a source may have reached it.
+
+    `proven`: hash of the columns with which the vendor was last seen to take a row; None where nobody asked.
+    """
 
     key: str
     paused: bool
@@ -102,6 +105,7 @@ class Target:
     applied_rows: int | None
     applied: str | None
     applied_at: datetime | None
+    proven: str | None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest migration. A database that is there already needs no Alembic to say so."""
 
 
@@ -99,6 +99,7 @@ targets = Table(
     Column("applied_rows", Integer),
     Column("applied", Text),
     Column("applied_at", UtcDateTime),
+    Column("proven", Text),
 )
 
 loads = Table(
@@ -160,6 +161,14 @@ batches = Table(
     CheckConstraint(
         "state IN ('planned', 'intended', 'accepted') OR delivered + rejected + uncertain = rows", name="sum"
     ),
+)
+
+pace = Table(
+    "pace",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("turns", Json, nullable=False),
+    Column("closed_until", UtcDateTime),
 )
 
 callbacks = Table(

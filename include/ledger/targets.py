@@ -113,5 +113,10 @@ def mark_applied(connection: Connection, load: Load, applied: str, now: datetime
     return True
 
 
+def prove(connection: Connection, load: Load, columns: str) -> None:
+    """Write down the columns with which the list was seen to take a row."""
+    _set(connection, load.target, proven=columns)
+
+
 def _set(connection: Connection, key: str, **values: object) -> None:
     connection.execute(update(targets).where(targets.c.key == key).values(**values))
