@@ -68,7 +68,37 @@ def test_the_clock_runs_on_from_where_it_is_set(purecallerid, small):
     assert abs(told_time(small) - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"now": "soon"}', b'{"now": null, "zone": "x"}'])
+def test_the_clock_runs_faster(purecallerid, small):
+    def real_and_told():
+        return monotonic(), told_time(small)
+
+    small.clock(datetime(2030, 1, 2, tzinfo=UTC), speed=500)
+    (before, since), _, (after, now) = real_and_told(), sleep(0.05), real_and_told()
+    assert 0.7 < (now - since).total_seconds() / 500 / (after - before) < 1.3
+    small.switch("purecallerid", step_seconds=60)  # a pause of the vendor passes as fast
+    load = purecallerid.load([A])
+    assert load["processingStart"][:10] == "2030-01-02"
+    waited = datetime.fromisoformat(load["processingStart"]) - datetime.fromisoformat(load["uploaded"])
+    assert timedelta(seconds=120) <= waited < timedelta(minutes=20)
+
+
+def test_the_speed_is_told_and_ends_with_the_next_time(small):
+    url = f"{small.base_url}/_sandbox/clock"
+    small.clock(datetime(2030, 1, 1, tzinfo=UTC))
+    told = httpx.post(url, json={"speed": 60}).json()  # the time that it is, only faster
+    assert (told["now"][:10], told["speed"]) == ("2030-01-01", 60)
+    assert small.state("platform")["clock"]["speed"] == 60
+    assert httpx.post(url, json={"now": "2031-01-01T00:00:00Z"}).json()["speed"] == 1
+    assert httpx.post(url, json={"now": None, "speed": 2}).json()["speed"] == 2
+    assert abs(told_time(small) - datetime.now(UTC)) < timedelta(seconds=5)
+    small.reset()
+    assert httpx.get(url).json()["speed"] == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b'{"now": "soon"}', b'{"now": null, "zone": "x"}', b'{"speed": 0}', b'{"speed": 1e9}'],
+)
 def test_the_clock_refuses_what_is_no_time(small, body):
     assert httpx.post(f"{small.base_url}/_sandbox/clock", content=body).status_code == 400
 
