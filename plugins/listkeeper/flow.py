@@ -110,15 +110,21 @@ def delivery(flow: Delivery, doc: str | None) -> dict[str, Any]:
     }
 
 
-def deliver(flow: Delivery, load: Callable[..., BaseOperator]) -> None:
+def deliver(
+    flow: Delivery,
+    load: Callable[..., BaseOperator],
+    *,
+    plan: type[PlanLoadOperator] = PlanLoadOperator,
+) -> None:
     """
     Chain the steps of a delivery inside a DAG.
 
     :param load: makes the vendor's own load task (id `load`); gets the plan's output as `planned`.
+    :param plan: the vendor's own plan step, where it has one.
     """
     found = FindSnapshotOperator(task_id="find_snapshot", flow=flow)
     cleaned = CleanLeadsOperator(task_id="clean", flow=flow, found=found.output)
-    planned = PlanLoadOperator(task_id="plan", flow=flow, found=found.output, cleaned=cleaned.output)
+    planned = plan(task_id="plan", flow=flow, found=found.output, cleaned=cleaned.output)
     loaded = load(planned=planned.output)
     reconciled = ReconcileOperator(task_id="reconcile", flow=flow, trigger_rule=TriggerRule.ALL_DONE)
     report = ReportOperator(task_id="report", flow=flow, summary=reconciled.output)

@@ -81,6 +81,10 @@ class VendorHook(HttpHook):
         super().__init__(http_conn_id=conn_id, adapter=UploadAdapter(idle=120, count=20, interval=30))
         self._session: requests.Session | None = None
 
+    def use(self, connection: Connection) -> None:
+        """Take this connection: in a trigger's thread none may be looked up."""
+        self.get_connection = lambda _conn_id: connection  # type: ignore[method-assign]
+
     def auth_headers(self, connection: Connection) -> dict[str, str]:
         """Headers that authenticate a request; the secret is the connection's password."""
         raise NotImplementedError

@@ -26,6 +26,8 @@ from listkeeper.operators.run import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.flow_files import Recipe
+    from include.guards import Refusal
     from include.staging import RunFolder
 
 
@@ -143,6 +145,14 @@ class PlanLoadOperator(DeliveryOperator):
         with telling(context):
             return self._plan(context)
 
+    def recipe(self) -> Recipe:
+        """What is sent and how; a vendor's own plan step may ask the vendor first."""
+        return self.flow.recipe
+
+    def refusals(self) -> list[Refusal]:
+        """Refusals that only the vendor knows."""
+        return []
+
     def _plan(self, context: Context) -> dict[str, Any]:
         from include.applied import applied_before, ledger_refusals
         from include.plan import make_plan
@@ -160,7 +170,7 @@ class PlanLoadOperator(DeliveryOperator):
             scratch = stack.enter_context(out.writing())
             plan = make_plan(
                 kept,
-                flow.recipe,
+                self.recipe(),
                 before,
                 scratch,
                 subject={
@@ -177,7 +187,10 @@ class PlanLoadOperator(DeliveryOperator):
                 source_time=source_time,
                 action=self.found["action"],
                 limits=flow.guards,
-                extra_refusals=ledger_refusals(ledger, flow, source_time, night, context["dag_run"].run_id),
+                extra_refusals=[
+                    *ledger_refusals(ledger, flow, source_time, night, context["dag_run"].run_id),
+                    *self.refusals(),
+                ],
                 now=datetime.now(UTC),
             )
             out.commit(scratch, Manifest(kind="plan", rows=plan["to_send"], source_time=source_time))
