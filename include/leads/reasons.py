@@ -115,6 +115,49 @@ _ALL: Final = (
         "The number is of another country, and this flow writes numbers without a country code.",
         "Set `number_form: international` in the flow file, or load the lead through another flow.",
     ),
+    Reason(
+        "other_country",
+        "rejected",
+        "The number is good, but of another country than the flow's region, and the flow sends no country codes.",
+        "Set `numbers: international` in the flow file, or load the lead through a flow of its country.",
+    ),
+    # Rejected: what a column may hold
+    Reason(
+        "name_not_allowed",
+        "rejected",
+        "The name holds a character that the vendor refuses (it takes English letters, digits and _ ( ) . + $ % - :).",
+        "Correct the name at the source, or set `names: clean` in the flow file.",
+    ),
+    Reason(
+        "priority_not_allowed",
+        "rejected",
+        "The priority is not a whole number from 1 to 99.",
+        "Correct it at the source, or leave it empty.",
+    ),
+    Reason(
+        "expiry_not_a_date",
+        "rejected",
+        "The expiry date is not a real date written as YYYY-MM-DD.",
+        "Correct it at the source, or leave it empty.",
+    ),
+    Reason(
+        "agent_missing",
+        "rejected",
+        "The campaign is dialed by agent, and the lead names none.",
+        "Fill in the agent at the source, or load the lead into a campaign that is not agent-wise.",
+    ),
+    Reason(
+        "skill_missing",
+        "rejected",
+        "The campaign is dialed by skill, and the lead names none.",
+        "Fill in the skill at the source, or load the lead into a campaign that is not skill-wise.",
+    ),
+    Reason(
+        "row_too_long",
+        "rejected",
+        "Names of the columns and values together have more characters than the vendor takes in a row.",
+        "Shorten the value at the source, or map fewer columns.",
+    ),
     # Rejected: the lead
     Reason(
         "key_missing",
@@ -170,6 +213,18 @@ _ALL: Final = (
         "rejected",
         "The vendor refused the lead.",
         "See the vendor's words in the detail; correct the lead and resend it.",
+    ),
+    Reason(
+        "vendor_duplicate",
+        "rejected",
+        "The number stands in the campaign already, so the vendor did not add it again.",
+        "Nothing to do.",
+    ),
+    Reason(
+        "vendor_unread",
+        "rejected",
+        "The vendor could not load the batch at all: its columns do not fit the mapping file of the campaign.",
+        "Compare `columns` in the flow file with the campaign's mapping file, name by name.",
     ),
     Reason(
         "vendor_invalid",
@@ -244,6 +299,12 @@ _ALL: Final = (
         "held",
         "The run was asked to archive fewer leads than the rules picked.",
         "Nothing to do: a later run takes it. To take more at once, raise the limit.",
+    ),
+    Reason(
+        "end_time",
+        "held",
+        "The flow's latest end time had come before the lead's batch was sent.",
+        "Nothing to do: the next night's run takes it.",
     ),
     Reason(
         "not_sent",
