@@ -83,7 +83,7 @@ class VendorHook(HttpHook):
 
     def use(self, connection: Connection) -> None:
         """Take this connection: in a trigger's thread none may be looked up."""
-        self.get_connection = lambda _conn_id: connection  # type: ignore[method-assign]
+        self.__dict__["get_connection"] = lambda _conn_id: connection
 
     def auth_headers(self, connection: Connection) -> dict[str, str]:
         """Headers that authenticate a request; the secret is the connection's password."""
