@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Final
 
 from include.sandbox.data import LeadFileError
 from include.sandbox.server import SEED, PortTakenError, SandboxServer
@@ -12,6 +13,9 @@ from include.sandbox.suppression import write_suppression
 from include.sandbox.switches import PlatformSwitches, PureCallerIdSwitches, Switches
 from include.sandbox.vicidial_db import IN_MEMORY, VicidialDatabaseError
 from include.sandbox.vicidial_leads import FEWEST
+
+SFTP_AFTER: Final = 22
+"""The SFTP server's port is so far above the vendors'."""
 
 
 def main() -> None:
@@ -21,6 +25,12 @@ def main() -> None:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8900, help="0 takes a free one (default: 8900)")
+    parser.add_argument(
+        "--sftp-port",
+        type=int,
+        metavar="PORT",
+        help=f"of the SFTP server; 0 takes a free one (default: {SFTP_AFTER} above --port; 0 with --port 0)",
+    )
     parser.add_argument(
         "--leads", type=Path, metavar="FILE", help="your own leads: CSV, or a JSON list of objects"
     )
@@ -56,6 +66,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.leads and asked.synthetic:
         parser.error("--leads and --synthetic exclude each other")
+    if asked.sftp_port is None:
+        asked.sftp_port = asked.port and asked.port + SFTP_AFTER
     switches = Switches(
         platform=PlatformSwitches(page_size=asked.page_size, page_delay_ms=asked.page_delay_ms),
         purecallerid=PureCallerIdSwitches(
@@ -72,6 +84,7 @@ def main() -> None:
             switches=switches,
             vicidial_db=asked.vicidial_db,
             vicidial_leads=asked.vicidial_leads,
+            sftp_port=asked.sftp_port,
         )
     except (LeadFileError, PortTakenError, VicidialDatabaseError) as error:
         sys.exit(str(error))

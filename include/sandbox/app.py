@@ -27,12 +27,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from include.sandbox import ozonetel, platform, purecallerid, vicidial
+from include.sandbox import isales, ozonetel, platform, purecallerid, vicidial
 from include.sandbox.clock import Clock
 from include.sandbox.data import ZONE
 from include.sandbox.dialer import FIVE9_LISTS, RINGCX_LISTS
 from include.sandbox.faults import Faults, Rule
 from include.sandbox.gate import Gate, Journal, json_response
+from include.sandbox.sftp import SftpServer
 from include.sandbox.shapes import PREFIX
 from include.sandbox.switches import Switches
 from include.sandbox.tenant import AnyLeads
@@ -58,6 +59,7 @@ _ERROR_BODIES: Final[dict[str, Callable[[HTTPException, datetime], dict[str, Any
     "platform": platform.error_body,
     "purecallerid": purecallerid.error_body,
     "vicidial": vicidial.error_body,
+    "isales": isales.error_body,
     "ozonetel": ozonetel.error_body,
 }
 _RULES: TypeAdapter[list[Rule]] = TypeAdapter(list[Rule])
@@ -72,10 +74,12 @@ class Sandbox:
         switches: Switches,
         vicidial_database: VicidialDatabase,
         vicidial_leads: int,
+        sftp: SftpServer,
     ) -> None:
         self._make_leads = make_leads
         self._vicidial_database = vicidial_database
         self._vicidial_leads = vicidial_leads
+        self._sftp = sftp
         self._first_switches = switches
         self.clock = Clock()
         self._begin()
@@ -93,11 +97,14 @@ class Sandbox:
         self.vicidial = vicidial.Vicidial(
             self._vicidial_database, self._vicidial_leads, self.switches.vicidial, self.clock, self.faults
         )
+        self._sftp.begin(self.faults)
+        self.isales = isales.Isales(self._sftp, self.switches.isales, self.clock, self.faults)
         self.ozonetel = ozonetel.Ozonetel(self.switches.ozonetel, self.clock, self.faults)
         vendors = [
             *self.platform.routes(),
             *self.purecallerid.routes(),
             *self.vicidial.routes(),
+            *self.isales.routes(),
             *self.ozonetel.routes(),
         ]
         controls = [
@@ -138,6 +145,7 @@ class Sandbox:
         prefixes = {
             "/api/public": "purecallerid",
             vicidial.PREFIX: "vicidial",
+            isales.PREFIX: "isales",
             ozonetel.PREFIX: "ozonetel",
             ozonetel.FILES: "ozonetel",
         }
@@ -160,6 +168,7 @@ class Sandbox:
                     "lists": {"five9": FIVE9_LISTS[0], "ringcx": RINGCX_LISTS[0]},
                 },
                 "vicidial": {"key": vicidial.KEY, "leads": self.vicidial.leads},
+                "isales": self.isales.about(request.url.hostname or self._sftp.reachable_host),
                 "ozonetel": {
                     "api_key": ozonetel.API_KEY,
                     "user_name": ozonetel.USER_NAME,
@@ -172,6 +181,7 @@ class Sandbox:
 
     async def _reset(self, request: Request) -> Response:
         self.purecallerid.cancel()
+        self.isales.imports.cancel()
         self.ozonetel.cancel()
         self._begin()
         return json_response({"reset": True})
@@ -218,6 +228,8 @@ class Sandbox:
             own = self.purecallerid.state(rows=rows)
         elif vendor == "vicidial":
             own = orjson.dumps(await self.vicidial.state(rows=rows))[1:-1]
+        elif vendor == "isales":
+            own = orjson.dumps(self.isales.state(rows=rows))[1:-1]
         elif vendor == "ozonetel":
             own = orjson.dumps(self.ozonetel.state(rows=rows))[1:-1]
         else:

@@ -18,6 +18,12 @@ Where a fault strikes is a property of its name:
   `webhook_forged` (also a call to a made-up token, and one with another load's id to the right URL);
 * loads of PureCallerID and Ozonetel (`match`: a part of the list's or campaign's name), midway through the
   rows: `load_error` (ends as ERROR, or Fail), `load_crash` (is never heard of again);
+* imports of iSales (`match`: a part of the file's name): `import_error` (fails after half the rows, which are in),
+  `import_stuck` (runs for ever);
+* logins at the SFTP server, `login_refused`, `login_cut` (the connection closes), uploads to it (`match`: a part
+  of the path; they strike after `after_bytes` of the file): `upload_cut` (the connection closes), `upload_full`
+  (no space left), `upload_slow` (each block takes `seconds`), `upload_short` (the rest is lost, silently),
+  `upload_corrupt` (one byte changes), and renames: `rename_refused`, `rename_lost` (done, then the connection closes);
 * archives of Vicidial (calls that passed all checks): `crash_in_insert`, `crash_in_update`, `crash_in_delete`
   (the server dies when the step did half of the leads), `crash_after_insert`, `crash_after_update` (between
   the steps), `agent_edits` (an agent calls the first `leads` leads between update and delete).
@@ -29,7 +35,7 @@ from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-Vendor = Literal["platform", "purecallerid", "vicidial", "ozonetel"]
+Vendor = Literal["platform", "purecallerid", "vicidial", "ozonetel", "isales", "sftp"]
 CallFault = Literal[
     "drop_before", "drop_after", "delay", "late_answer", "status", "expired_token", "broken_json", "truncated"
 ]
@@ -51,7 +57,11 @@ ArchiveFault = Literal[
     "crash_in_delete",
     "agent_edits",
 ]
-Point = Literal["call", "page", "webhook", "load", "archive"]
+ImportFault = Literal["import_error", "import_stuck"]
+LoginFault = Literal["login_refused", "login_cut"]
+UploadFault = Literal["upload_cut", "upload_full", "upload_slow", "upload_short", "upload_corrupt"]
+RenameFault = Literal["rename_refused", "rename_lost"]
+Point = Literal["call", "page", "webhook", "load", "archive", "import", "login", "upload", "rename"]
 
 POINTS: Final[dict[str, Point]] = {
     **dict.fromkeys(get_args(CallFault), "call"),
@@ -59,6 +69,10 @@ POINTS: Final[dict[str, Point]] = {
     **dict.fromkeys(get_args(WebhookFault), "webhook"),
     **dict.fromkeys(get_args(LoadFault), "load"),
     **dict.fromkeys(get_args(ArchiveFault), "archive"),
+    **dict.fromkeys(get_args(ImportFault), "import"),
+    **dict.fromkeys(get_args(LoginFault), "login"),
+    **dict.fromkeys(get_args(UploadFault), "upload"),
+    **dict.fromkeys(get_args(RenameFault), "rename"),
 }
 """Where each fault strikes."""
 
@@ -66,6 +80,8 @@ POINTS_OF: Final[dict[str, frozenset[Point]]] = {
     "platform": frozenset({"call", "page"}),
     "purecallerid": frozenset({"call", "webhook", "load"}),
     "vicidial": frozenset({"call", "archive"}),
+    "isales": frozenset({"call", "import"}),
+    "sftp": frozenset({"login", "upload", "rename"}),
     "ozonetel": frozenset({"call", "webhook", "load"}),
 }
 """Where each vendor can be struck."""
@@ -77,7 +93,17 @@ class Rule(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     vendor: Vendor
-    fault: CallFault | PageFault | WebhookFault | LoadFault | ArchiveFault
+    fault: (
+        CallFault
+        | PageFault
+        | WebhookFault
+        | LoadFault
+        | ArchiveFault
+        | ImportFault
+        | LoginFault
+        | UploadFault
+        | RenameFault
+    )
     nth: int = Field(default=1, ge=1)
     times: int | None = Field(default=1, ge=1)
     op: str | None = None
@@ -86,6 +112,7 @@ class Rule(BaseModel):
     status: int = Field(default=429, ge=400, le=599)
     retry_after: int | None = Field(default=None, ge=0)
     leads: int = Field(default=1, ge=1)
+    after_bytes: int = Field(default=0, ge=0)
 
     _seen: int = PrivateAttr(default=0)
 

@@ -16,6 +16,7 @@ import uvicorn
 from include.sandbox.app import Sandbox
 from include.sandbox.data import file_leads, ftc_leads
 from include.sandbox.gate import ClosableProtocol
+from include.sandbox.sftp import SftpServer
 from include.sandbox.switches import Switches
 from include.sandbox.synthetic import SyntheticLeads
 from include.sandbox.tenant import AnyLeads
@@ -47,20 +48,17 @@ class SandboxServer:
         switches: Switches | None = None,
         vicidial_db: str = IN_MEMORY,
         vicidial_leads: int = FEWEST,
+        sftp_port: int = 0,
     ) -> None:
         def make_leads(today: date) -> AnyLeads:
             if synthetic is not None:
                 return SyntheticLeads(synthetic, today)
             return ftc_leads(today, seed) if leads is None else file_leads(leads, today)
 
-        try:
-            self._socket = socket.create_server((host, port))
-        except OSError as error:
-            raise PortTakenError(
-                f"Port {port} on {host} cannot be used ({error.strerror}). Choose another with --port."
-            ) from error
+        self._socket = _listen(host, port, "--port")
+        self._sftp = SftpServer(_listen(host, sftp_port, "--sftp-port"))
         self._database = VicidialDatabase(vicidial_db)
-        self.sandbox = Sandbox(make_leads, switches or Switches(), self._database, vicidial_leads)
+        self.sandbox = Sandbox(make_leads, switches or Switches(), self._database, vicidial_leads, self._sftp)
         self.base_url = f"http://{host}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             self.sandbox,
@@ -76,7 +74,8 @@ class SandboxServer:
 
     def serve(self) -> None:
         """Serve until interrupted."""
-        self._server.run(sockets=[self._socket])
+        with self._sftp:
+            self._server.run(sockets=[self._socket])
 
     def __enter__(self) -> SandboxServer:
         self._thread = threading.Thread(target=self.serve, name="sandbox", daemon=True)
@@ -137,3 +136,12 @@ class SandboxServer:
         if answer.is_error:
             raise ValueError(answer.json()["error"])
         return answer.json()
+
+
+def _listen(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise PortTakenError(
+            f"Port {port} on {host} cannot be used ({error.strerror}). Choose another with {option}."
+        ) from error

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from include.sandbox.isales_signature import QueryLine
 from include.sandbox.vicidial_db import TEXT_WIDTHS
 
 
@@ -85,11 +86,7 @@ class VicidialSwitches(BaseModel):
     @field_validator("office_zone")
     @classmethod
     def _zone_exists(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (ValueError, ZoneInfoNotFoundError, OSError):
-            raise ValueError("is no IANA time zone") from None
-        return zone
+        return _zone(zone)
 
     @field_validator("archive_widths")
     @classmethod
@@ -140,6 +137,61 @@ class OzonetelSwitches(BaseModel):
     )
 
 
+class IsalesSwitches(BaseModel):
+    """Readings of the iSales contract, and the pace of its imports."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step_seconds: float = Field(
+        default=0.2, ge=0, description="pause before an import runs, and before it ends"
+    )
+    query_line: QueryLine = Field(
+        default="left_out",
+        description="the signature's line of an empty query: left_out, empty or either (IS-3)",
+    )
+    clock_tolerance_minutes: float | None = Field(
+        default=15, ge=0, description="how far a signature's time may be off (IS-4); null = any time"
+    )
+    zone: str = Field(
+        default="Asia/Shanghai", description="the tenant's IANA zone, for scheduled imports (IS-5)"
+    )
+    half_hours: bool = Field(default=False, description="`minute` may only be 00 or 30 (IS-5)")
+    max_records: int = Field(default=500_000, ge=1, description="a longer workbook fails as a whole (IS-16)")
+    max_file_bytes: int = Field(default=100 * 1024 * 1024, ge=1, description="a larger file fails (IS-13)")
+    blacklist: list[str] | None = Field(
+        default=None, description="numbers that count as blackNum; null = an older version without that field"
+    )
+    import_code: str | None = Field(
+        default=None, description="answer every import call with this code, and import nothing"
+    )
+    short_errors: bool = Field(
+        default=False, description="errors carry only `resultCode` and `description` (case 32)"
+    )
+    broken_sample: bool = Field(
+        default=False, description="an accepted import answers the vendor's broken JSON (case 33)"
+    )
+    ignore_task_filter: bool = Field(default=False, description="queries ignore `importTaskIds`")
+    without_count: bool = Field(default=False, description="queries answer without `count`")
+    oldest_first: bool = Field(default=False, description="queries list the oldest task first")
+    visible_after_seconds: float = Field(
+        default=0, ge=0, description="a new task shows in queries only after this time (IS-11)"
+    )
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, zone: str) -> str:
+        return _zone(zone)
+
+
+def _zone(name: str) -> str:
+    """Check an IANA zone."""
+    try:
+        ZoneInfo(name)
+    except (ValueError, ZoneInfoNotFoundError, OSError):
+        raise ValueError("is no IANA time zone") from None
+    return name
+
+
 class Switches(BaseModel):
     """All switches of the sandbox."""
 
@@ -148,4 +200,5 @@ class Switches(BaseModel):
     platform: PlatformSwitches = PlatformSwitches()
     purecallerid: PureCallerIdSwitches = PureCallerIdSwitches()
     vicidial: VicidialSwitches = VicidialSwitches()
+    isales: IsalesSwitches = IsalesSwitches()
     ozonetel: OzonetelSwitches = OzonetelSwitches()

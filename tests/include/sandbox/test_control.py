@@ -21,7 +21,7 @@ A = (2012000001, "NJ")
 def test_addresses_and_keys(small):
     info = small.info()
     assert info["base_url"] == small.base_url
-    assert set(info) == {"base_url", "platform", "purecallerid", "vicidial", "ozonetel", "data"}
+    assert set(info) == {"base_url", "platform", "purecallerid", "vicidial", "ozonetel", "isales", "data"}
     assert set(info["platform"]) == {"token", "prefix"}
     assert info["platform"]["prefix"] == "/platform-api"
     assert info["vicidial"] == {"key": "sandbox-vicidial-key", "leads": 600}
