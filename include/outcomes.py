@@ -20,6 +20,10 @@ from include.plan import SENT
 from include.staging import RunFolder
 
 
+Refused = str | Sequence[str]
+"""Why a vendor refused a row: a reason, or a reason and the vendor's words without anything personal."""
+
+
 @dataclass
 class Written:
     """What was written: rows by state, and of these the ones that we decided ourselves (not the vendor)."""
@@ -36,7 +40,7 @@ def write_outcomes(
     plan: RunFolder | None,
     batches: Sequence[Batch],
     held_reason: str,
-    named: Mapping[int, Mapping[str, str]] | None = None,
+    named: Mapping[int, Mapping[str, Refused]] | None = None,
 ) -> Written:
     """Write the outcome of every row of a run into `out`.
 
@@ -45,7 +49,7 @@ def write_outcomes(
     without a batch, are held for `held_reason`.
 
     :param batches: all batches of the plan, in order.
-    :param named: rows that a vendor refused by name: batch -> row key -> reason (`named_rows`). The other rows of such
+    :param named: rows that a vendor refused by name: batch -> row key -> why (`named_rows`). The other rows of such
         a batch are delivered.
 
     Where a vendor refuses a few rows of a batch without naming them, all rows of the batch are written down as
@@ -102,8 +106,8 @@ def write_outcomes(
     return written
 
 
-def named_rows(folder: RunFolder) -> dict[int, dict[str, str]]:
-    """Read what a step wrote down about single rows of its batches: files `named-<batch>.json`, row key -> reason."""
+def named_rows(folder: RunFolder) -> dict[int, dict[str, Refused]]:
+    """Read what a step wrote down about single rows of its batches: files `named-<batch>.json`, row key -> why."""
     names = [name for name in folder.names() if name.startswith("named-") and name.endswith(".json")]
     return {
         int(name.removeprefix("named-").removesuffix(".json")): json.loads(folder.get(name) or b"{}")
@@ -111,12 +115,16 @@ def named_rows(folder: RunFolder) -> dict[int, dict[str, str]]:
     }
 
 
-def _by_name(frame: pl.LazyFrame, refused: Mapping[str, str]) -> pl.LazyFrame:
+def _by_name(frame: pl.LazyFrame, refused: Mapping[str, Refused]) -> pl.LazyFrame:
     """The rows of a settled batch of which the vendor named those that it did not take."""
-    reason = pl.col("row_key").replace_strict(dict(refused), default=None, return_dtype=pl.String)
+    reasons = {key: why if isinstance(why, str) else why[0] for key, why in refused.items()}
+    details = {key: why[1] for key, why in refused.items() if not isinstance(why, str) and why[1]}
+    key, text = pl.col("row_key"), {"default": None, "return_dtype": pl.String}
+    reason = key.replace_strict(reasons, **text)  # type: ignore[arg-type]
     return frame.with_columns(
         state=pl.when(reason.is_null()).then(pl.lit("delivered")).otherwise(pl.lit("rejected")),
         reason=reason.fill_null("delivered"),
+        detail=key.replace_strict(details, **text) if details else pl.lit(None, pl.String),  # type: ignore[arg-type]
     )
 
 

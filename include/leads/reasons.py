@@ -202,6 +202,18 @@ _ALL: Final = (
         "Write it as 2026-11-30 12:00:00, or with an offset as 2026-11-30T12:00:00+02:00.",
     ),
     Reason(
+        "not_a_number",
+        "rejected",
+        "A column that must hold a whole number (a status, an agent) holds something else.",
+        "Correct it at the source, or map another column.",
+    ),
+    Reason(
+        "agent_not_active",
+        "rejected",
+        "The lead is assigned to somebody who is no active agent.",
+        "Assign it to another agent at the source, or leave the agent empty.",
+    ),
+    Reason(
         "user_rule",
         "rejected",
         "The flow's own rule turned the lead down; the detail is what the rule said.",
@@ -231,6 +243,24 @@ _ALL: Final = (
         "rejected",
         "The vendor counts the number as malformed.",
         "Correct the number and resend the lead.",
+    ),
+    Reason(
+        "vendor_row_error",
+        "rejected",
+        "The vendor refused this lead of an import; the detail has its words, without what they quote.",
+        "Correct what the detail names; the next run sends the lead again.",
+    ),
+    Reason(
+        "vendor_import_failed",
+        "rejected",
+        "The import broke off three times before it came to this lead; it is not on the list.",
+        "Ask the vendor why; the next run sends the lead again.",
+    ),
+    Reason(
+        "vendor_unexplained",
+        "rejected",
+        "The vendor's import ended without this lead, and without saying why; it was looked up and is not on the list.",
+        "Ask the vendor; the next run sends the lead again.",
     ),
     Reason(
         "vendor_inactive",
