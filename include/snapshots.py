@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -103,12 +104,19 @@ class Shard:
             way.step(known)
         read = 0
         link: str | None = progress.next_uri
-        while link is not None:
-            page = fetch(link)
-            following = page.next_uri if way.step(page.next_uri) is not None else None
-            self._write(progress.pages + read, page.items, following)
-            read += 1
-            link = following
+        written: Future[None] | None = None
+        # A page is written down while the vendor makes the next one, and always before that one is.
+        with ThreadPoolExecutor(1, thread_name_prefix="page") as writer:
+            while link is not None:
+                page = fetch(link)
+                following = page.next_uri if way.step(page.next_uri) is not None else None
+                if written is not None:
+                    written.result()
+                written = writer.submit(self._write, progress.pages + read, page.items, following)
+                read += 1
+                link = following
+        if written is not None:
+            written.result()
         return read
 
     def _write(self, number: int, items: Sequence[dict[str, Any]], following: str | None) -> None:
