@@ -19,7 +19,6 @@ from include.ledger import Batch
 from include.plan import SENT
 from include.staging import RunFolder
 
-
 Refused = str | Sequence[str]
 """Why a vendor refused a row: a reason, or a reason and the vendor's words without anything personal."""
 
