@@ -28,15 +28,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from include.sandbox import isales, ozonetel, platform, purecallerid, vicidial
+from include.sandbox.book import AnyLeads
 from include.sandbox.clock import Clock
 from include.sandbox.data import ZONE
 from include.sandbox.dialer import FIVE9_LISTS, RINGCX_LISTS
 from include.sandbox.faults import Faults, Rule
 from include.sandbox.gate import Gate, Journal, json_response
+from include.sandbox.pages import PREFIX
 from include.sandbox.sftp import SftpServer
-from include.sandbox.shapes import PREFIX
 from include.sandbox.switches import Switches
-from include.sandbox.tenant import AnyLeads
 from include.sandbox.vicidial_db import VicidialDatabase
 
 MakeLeads = Callable[[date], AnyLeads]
@@ -223,7 +223,7 @@ class Sandbox:
         vendor = request.path_params["vendor"]
         rows = request.query_params.get("rows") != "false"
         if vendor == "platform":
-            own = orjson.dumps(self.platform.state())[1:-1]
+            own = orjson.dumps(self.platform.state(rows=rows))[1:-1]
         elif vendor == "purecallerid":
             own = self.purecallerid.state(rows=rows)
         elif vendor == "vicidial":

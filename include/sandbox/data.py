@@ -49,8 +49,8 @@ class Lead(NamedTuple):
 
     lead_id: int
     list_id: int
-    customer_key: str
-    timezone: str
+    customer_key: str | None
+    timezone: str | None
     phones: tuple[str | None, str | None, str | None]
     uploaded: datetime
     data: dict[str, Any]
@@ -84,9 +84,21 @@ class Leads:
         # Ids were given out without a gap, so an id is also a position.
         return iter(self.rows[max(0, after - FIRST_LEAD_ID + 1) :])
 
-    def count(self, list_id: int) -> int:
-        """Return how many leads a list holds."""
-        return sum(lead.list_id == list_id for lead in self.rows)
+    @cached_property
+    def tally(self) -> Counter[tuple[int, bool]]:
+        """How many leads each list holds, those completed apart."""
+        return Counter((lead.list_id, lead.completed) for lead in self.rows)
+
+    @cached_property
+    def _by_key(self) -> dict[str | None, list[int]]:
+        found: dict[str | None, list[int]] = {}
+        for lead in self.rows:
+            found.setdefault(lead.customer_key, []).append(lead.lead_id)
+        return found
+
+    def with_key(self, key: str) -> list[int]:
+        """Return the ids of the leads with this customer key."""
+        return self._by_key.get(key, [])
 
 
 def midnight(day: date) -> datetime:
@@ -126,7 +138,7 @@ def ftc_leads(today: date, seed: int) -> Leads:
             number = numbers[rng.randrange(index)]
             dirt["repeated_number"] += 1
         if index and rng.randrange(10_000) < REPEATED_KEYS:
-            key = leads[rng.randrange(index)].customer_key
+            key = str(leads[rng.randrange(index)].customer_key)
             dirt["repeated_key"] += 1
         phone1 = soiled(number, NUMBER_DIRT) if _TEN_DIGITS.fullmatch(number) else number
         # A blank first number has a second one half the time, so that falling back matters.

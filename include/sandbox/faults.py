@@ -18,8 +18,9 @@ Where a fault strikes is a property of its name:
   `webhook_forged` (also a call to a made-up token, and one with another load's id to the right URL);
 * loads of PureCallerID and Ozonetel (`match`: a part of the list's or campaign's name), midway through the
   rows: `load_error` (ends as ERROR, or Fail), `load_crash` (is never heard of again);
-* imports of iSales (`match`: a part of the file's name): `import_error` (fails after half the rows, which are in),
-  `import_stuck` (runs for ever);
+* imports of iSales (`match`: a part of the file's name) and bulk imports of the Platform API: `import_error` (fails
+  after half the rows, which are in), `import_stuck` (runs for ever), and of the Platform API `import_loses_row`
+  (the last row is neither created nor among the errors);
 * logins at the SFTP server, `login_refused`, `login_cut` (the connection closes), uploads to it (`match`: a part
   of the path; they strike after `after_bytes` of the file): `upload_cut` (the connection closes), `upload_full`
   (no space left), `upload_slow` (each block takes `seconds`), `upload_short` (the rest is lost, silently),
@@ -57,7 +58,7 @@ ArchiveFault = Literal[
     "crash_in_delete",
     "agent_edits",
 ]
-ImportFault = Literal["import_error", "import_stuck"]
+ImportFault = Literal["import_error", "import_stuck", "import_loses_row"]
 LoginFault = Literal["login_refused", "login_cut"]
 UploadFault = Literal["upload_cut", "upload_full", "upload_slow", "upload_short", "upload_corrupt"]
 RenameFault = Literal["rename_refused", "rename_lost"]
@@ -77,7 +78,7 @@ POINTS: Final[dict[str, Point]] = {
 """Where each fault strikes."""
 
 POINTS_OF: Final[dict[str, frozenset[Point]]] = {
-    "platform": frozenset({"call", "page"}),
+    "platform": frozenset({"call", "page", "import"}),
     "purecallerid": frozenset({"call", "webhook", "load"}),
     "vicidial": frozenset({"call", "archive"}),
     "isales": frozenset({"call", "import"}),

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+from asyncio import sleep
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
-from include.sandbox.faults import Rule
+from include.sandbox.faults import Faults, Rule
+from include.sandbox.gate import json_response
+from include.sandbox.switches import PlatformSwitches
 
 Json = dict[str, Any]
+PREFIX: Final = "/platform-api"
 T = TypeVar("T")
 
 
@@ -70,20 +76,43 @@ class Walk:
 class Pager:
     """Cuts rows into pages, and lets the rules in force spoil them."""
 
-    def __init__(self) -> None:
+    def __init__(self, switches: PlatformSwitches, faults: Faults) -> None:
+        self._switches = switches
+        self._faults = faults
         self._last: dict[str, str] = {}  # question -> the URI last asked
 
-    def page(
+    def walk(self, request: Request) -> Walk:
+        """Read the cursor and the filters of a call."""
+        return Walk(self.uri(request.url.path.removeprefix(PREFIX)), request.query_params)
+
+    def uri(self, path: str) -> str:
+        """Write the URI of a path below the prefix (contract section 1)."""
+        return path if self._switches.uri_without_prefix else PREFIX + path
+
+    async def answer(
+        self,
+        request: Request,
+        walk: Walk,
+        rows: Iterator[T],
+        place: Callable[[T], int],
+        shape: Callable[[T], Json],
+    ) -> Response:
+        """Answer with one page off `rows`, which are in order of `place` and begin after the walk's cursor."""
+        await sleep(self._switches.page_delay_ms / 1000)
+        rules = self._faults.fire(
+            "platform", "page", request.scope["sandbox.operation"], request.scope["sandbox.uri"]
+        )
+        return json_response(self._page(walk, rows, place, shape, rules))
+
+    def _page(
         self,
         walk: Walk,
         rows: Iterator[T],
-        size: int,
         place: Callable[[T], int],
         shape: Callable[[T], Json],
         rules: Iterable[Rule],
     ) -> Json:
-        """Take one page off `rows`, which are in order of `place` and begin after the walk's cursor."""
-        items = list(islice(rows, size))
+        items = list(islice(rows, self._switches.page_size))
         more = next(rows, None) is not None
         page: Json = {
             "metadata": {"nextUri": walk.uri(place(items[-1])) if more else None},

@@ -14,12 +14,12 @@ import httpx
 import uvicorn
 
 from include.sandbox.app import Sandbox
+from include.sandbox.book import AnyLeads
 from include.sandbox.data import file_leads, ftc_leads
 from include.sandbox.gate import ClosableProtocol
 from include.sandbox.sftp import SftpServer
 from include.sandbox.switches import Switches
 from include.sandbox.synthetic import SyntheticLeads
-from include.sandbox.tenant import AnyLeads
 from include.sandbox.vicidial_db import IN_MEMORY, VicidialDatabase
 from include.sandbox.vicidial_leads import FEWEST
 

@@ -9,7 +9,7 @@ from datetime import time
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from include.sandbox.isales_signature import QueryLine
 from include.sandbox.vicidial_db import TEXT_WIDTHS
@@ -28,8 +28,33 @@ class PlatformSwitches(BaseModel):
     offset_without_colon: bool = Field(
         default=False, description="times end in -0500 instead of -05:00 (case 37)"
     )
+    times_in_utc: bool = Field(default=False, description="times end in Z")
     media_as_json: bool = Field(
         default=False, description="media come as a JSON string holding base64 (PL-6)"
+    )
+    created_status: int = Field(default=201, ge=200, le=299, description="what creating answers (PL-8)")
+    update_answers_lead: bool = Field(
+        default=False, description="an update answers 200 and the lead instead of 204 (PL-9)"
+    )
+    null_clears: bool = Field(default=False, description="a null in an update empties the field (PL-9)")
+    reject_duplicate_customer_key: bool = Field(
+        default=False, description="a customerKey may stand only once in a list (PL-19)"
+    )
+    bulk_step_seconds: float = Field(
+        default=0.2, ge=0, description="an import is queued so long, then processed so long"
+    )
+    bulk_words: list[str] = Field(
+        default=["queued", "processing", "completed", "failed"],
+        min_length=4,
+        max_length=4,
+        description="the words for the four statuses of an import (PL-11)",
+    )
+    bulk_most_leads: int = Field(default=1_000, ge=1, description="longer imports answer 413 (PL-18)")
+    error_list_as_object: bool = Field(
+        default=False, description="errorList is an object by position instead of a list (PL-11)"
+    )
+    erased_come_back_at: AwareDatetime | None = Field(
+        default=None, description="erased leads are uploaded anew at this time; null = never"
     )
 
 

@@ -2,11 +2,13 @@
 
 Area codes, exchanges and odd values follow the FTC's file, one real number after the other; the last four
 digits come from the index. The same share of dirt is added as to the real leads. They are uploaded evenly
-over last night.
+over last night, and three in ten were called at once.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -24,11 +26,15 @@ class SyntheticLeads:
     size: int
     today: date
     about: dict[str, Any] = field(init=False)
+    tally: Counter[tuple[int, bool]] = field(init=False)
+    """How many leads each list holds, those completed apart."""
 
     def __post_init__(self) -> None:
         self._shapes = [row["Company_Phone_Number"] for row in complaints()]
         night = self.today - timedelta(days=1)
         self._start, self._seconds = midnight(night), seconds_of(night)
+        self._end = midnight(self.today)
+        self.tally = Counter({(NIGHTLY_LIST, False): self.size})
         self.about = {
             "source": "synthetic: real area codes and exchanges, made-up last digits",
             "leads": self.size,
@@ -48,8 +54,21 @@ class SyntheticLeads:
             number = soil(f"{number[:6]}{draw % 9_973:04d}", draw, NUMBER_DIRT)[0]
         uploaded = self._start + timedelta(seconds=index * self._seconds // self.size)
         data = {"name": f"Lead {index:07d}", "subject": "Synthetic"}
-        key = f"SYN-{index:08d}"
-        return Lead(FIRST_LEAD_ID + index, NIGHTLY_LIST, key, ZONE.key, (number, None, None), uploaded, data)
+        lot = draw >> 12
+        status = 1 + (lot >> 8) % 4 if lot % 10 < 3 else None
+        attempt = min(uploaded + timedelta(minutes=1 + lot % 599), self._end) if status else None
+        return Lead(
+            FIRST_LEAD_ID + index,
+            NIGHTLY_LIST,
+            f"SYN-{index:08d}",
+            ZONE.key,
+            (number, None, None),
+            uploaded,
+            data,
+            status_code=status,
+            agent_id=1001 + index % 3 if status == 1 else None,
+            last_attempt=attempt,
+        )
 
     def get(self, lead_id: int) -> Lead | None:
         """Return the lead with this id, or None."""
@@ -66,6 +85,7 @@ class SyntheticLeads:
         """Return the first index uploaded in this second of the night or later."""
         return min(self.size, max(0, -(-second * self.size // self._seconds)))
 
-    def count(self, list_id: int) -> int:
-        """Return how many leads a list holds."""
-        return self.size if list_id == NIGHTLY_LIST else 0
+    def with_key(self, key: str) -> list[int]:
+        """Return the ids of the leads with this customer key."""
+        index = int(key[4:]) if re.fullmatch(r"SYN-[0-9]{8}", key) else self.size
+        return [FIRST_LEAD_ID + index] if index < self.size else []

@@ -321,7 +321,7 @@ def test_a_page_that_holds_other_leads_is_noticed(tenant):
 def test_the_test_button_on_a_good_connection(tenant):
     good, message = tenant.hook.test_connection()
     assert good
-    assert "accepts the token and shows 3 lead lists" in message
+    assert "accepts the token and shows 4 lead lists" in message
     assert tenant.sandbox.state("platform")["calls"] == {"list_lists": 1}
 
 
