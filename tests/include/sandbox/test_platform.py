@@ -7,55 +7,105 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from include.sandbox.platform import RECORDING
-from include.sandbox.tenant import DELETED_RECORDING
+from include.sandbox.history import DELETED_RECORDING
+from include.sandbox.platform_calls import RECORDING
 
 OPERATIONS = [
-    "/activities", "/activities/110", "/campaign/1/statistics/outbound", "/campaign/2/statistics/inbound",
-    "/media/5300", "/media/7003/voicemail", "/media/5300/recording", "/leads", "/leads/lists",
-    "/leads/lists/100", "/leads/100001", "/dialler", "/dialler/1", "/users",
+    ("GET", "/activities"), ("GET", "/activities/110"), ("GET", "/campaign/1/statistics/outbound"),
+    ("GET", "/campaign/2/statistics/inbound"), ("GET", "/media/5300"), ("GET", "/media/7003/voicemail"),
+    ("GET", "/media/5300/recording"), ("GET", "/leads"), ("POST", "/leads"), ("GET", "/leads/lists"),
+    ("POST", "/leads/lists"), ("GET", "/leads/bulk/{uuid}"), ("GET", "/leads/bulk/{uuid}/errors"),
+    ("GET", "/leads/lists/100"), ("GET", "/leads/100001"), ("PUT", "/leads/100001"), ("DELETE", "/leads/100001"),
+    ("POST", "/leads/bulk"), ("DELETE", "/customer"), ("GET", "/dialler/{attempt}"), ("GET", "/dialler"),
+    ("GET", "/users"), ("PUT", "/availability"), ("POST", "/availability"),
 ]  # fmt: skip
+BODIES = {
+    ("POST", "/leads"): {"listId": 300},
+    ("POST", "/leads/lists"): {"listName": "New", "campaignId": 1},
+    ("PUT", "/leads/100001"): {"statusCode": 2},
+    ("POST", "/leads/bulk"): {"leads": [{"listId": 300}]},
+    ("PUT", "/availability"): {"agentId": 1001, "available": True},
+    ("POST", "/availability"): {"agentId": 1001, "available": True},
+}
 
 
-@pytest.mark.parametrize("path", OPERATIONS)
-def test_case_1_token(platform, path):
-    assert platform.get(path).status_code == 200
+def call(platform, method, path, end=""):
+    """Call an operation so that it works."""
+    if "{uuid}" in path:
+        uuid = platform.send("POST", "/leads/bulk", {"leads": [{"listId": 300}]}).json()["uuid"]
+        path = path.replace("{uuid}", uuid)
+    elif "{attempt}" in path:
+        path = f"/dialler/{platform.get('/dialler').json()['items'][0]['attemptId']}"
+    params = {"phoneNumber": "2025550123"} if path == "/customer" else {}
+    return platform.send(method, path + end, BODIES.get((method, path)), **params)
+
+
+def test_there_are_23_operations(sandbox):
+    names = {route.name for route in sandbox.sandbox.platform.routes()}
+    assert len(names) == 23
+    assert len(OPERATIONS) == 23 + 1  # availability takes two methods
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_case_1_token(platform, method, path):
+    assert call(platform, method, path).is_success
+    path = path.replace("{uuid}", "x").replace("{attempt}", "1")
     platform.http.headers["Authorization"] = "Bearer wrong"
-    wrong = platform.get(path)
+    wrong = platform.send(method, path, BODIES.get((method, path)))
     assert (wrong.status_code, set(wrong.json())) == (401, {"message", "errors"})
     del platform.http.headers["Authorization"]
-    assert platform.get(path).status_code == 401
+    assert platform.send(method, path).status_code == 401
 
 
-@pytest.mark.parametrize("path", OPERATIONS)
-def test_a_trailing_slash_is_optional_and_never_redirects(platform, path):
-    answer = platform.get(path + "/")
-    assert answer.status_code == 200
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_a_trailing_slash_is_optional_and_never_redirects(platform, method, path):
+    answer = call(platform, method, path, end="/")
+    assert answer.is_success
     assert not answer.history
 
 
+def test_another_method_answers_405(platform, sandbox):
+    assert platform.send("PATCH", "/leads/100001").status_code == 405
+    assert platform.send("DELETE", "/leads").status_code == 405
+
+
 def test_case_2_activities_come_in_three_pages(platform):
-    pages = platform.pages("/activities")
+    pages = platform.pages("/activities", createdTimestampTo=the_250th(platform))
     assert [len(page["items"]) for page in pages] == [100, 100, 50]
     assert [bool(page["metadata"]["nextUri"]) for page in pages] == [True, True, False]
-    assert pages[0]["metadata"]["nextUri"].startswith("/platform-api/v3.0/activities?cursor=")
+    assert pages[0]["metadata"]["nextUri"].startswith("/platform-api/v3.0/activities?createdTimestampTo=")
     ids = [item["data"]["activityId"] for page in pages for item in page["items"]]
     assert len(set(ids)) == 250 and ids == sorted(ids)
 
 
-def test_case_3_filters_hold_and_stay_in_next_uri(platform):
-    times = [item["data"]["timestamps"]["created"] for item in platform.items("/activities")]
-    start, end = times[10], times[-10]
+def the_250th(platform):
+    """When the 250th activity of the tenant was."""
+    times = sorted(
+        (item["data"]["timestamps"]["created"] for item in platform.items("/activities")),
+        key=datetime.fromisoformat,
+    )
+    assert times[249] != times[250]
+    return times[249]
+
+
+def test_case_3_filters_hold_and_stay_in_next_uri(platform, sandbox):
+    sandbox.switch("platform", page_size=1000)
+    times = sorted(
+        (item["data"]["timestamps"]["created"] for item in platform.items("/activities")),
+        key=datetime.fromisoformat,
+    )
+    start, end = times[-2_000], times[-100]
+    sandbox.switch("platform", page_size=100)
     pages = platform.pages(
         "/activities",
         campaignId=1, activityType="call.outbound", createdTimestampFrom=start, createdTimestampTo=end,
     )  # fmt: skip
     items = [item for page in pages for item in page["items"]]
-    assert len(pages) == 2
     assert "campaignId=1&activityType=call.outbound&createdTimestampFrom=" in pages[0]["metadata"]["nextUri"]
     assert {(item["type"], item["data"]["campaignId"]) for item in items} == {("call.outbound", 1)}
     assert all(start <= item["data"]["timestamps"]["created"] <= end for item in items)
-    assert 100 < len(items) < 150
+    assert len(pages) > 3
+    assert len(items) < len(platform.items("/activities", createdTimestampFrom=start, createdTimestampTo=end))
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "YWZ0ZXI6eDow", "%ff"])
@@ -67,13 +117,22 @@ def test_case_4_bad_cursor(platform, path, cursor):
 
 
 def test_case_5_activity(platform):
-    inbound, outbound = platform.get("/activities/113").json(), platform.get("/activities/110").json()
+    called = platform.items("/activities", activityType="call.outbound", leadId=answered(platform))[-1]
+    outbound = platform.get(f"/activities/{called['data']['activityId']}").json()
+    assert outbound == called
+    inbound = platform.get("/activities/113").json()
     assert (inbound["type"], outbound["type"]) == ("call.inbound", "call.outbound")
     assert set(inbound["data"]["durations"]) == {"ivr", "queue", "hold", "interaction", "wrap", "talk"}
     assert {"attemptId", "dialStatusId", "dialStatusName", "phoneIndex", "phoneNumber", "leadId"} <= set(
         outbound["data"]
     )
     assert platform.get("/activities/1").status_code == 404
+
+
+def answered(platform):
+    """Find a lead that was reached."""
+    calls = platform.get("/dialler").json()["items"]
+    return next(call["leadId"] for call in calls if call["dialStatusName"] == "Answered")
 
 
 def test_case_6_outbound_statistics(platform):
@@ -126,9 +185,10 @@ def test_case_10_deleted_recording(platform):
 
 def test_case_12_lists(platform):
     lists = platform.items("/leads/lists")
-    assert [each["id"] for each in lists] == [100, 101, 200]
-    assert platform.items("/leads/lists", campaignId=3) == [platform.get("/leads/lists/200").json()]
+    assert [each["id"] for each in lists] == [100, 101, 200, 300]
+    assert platform.items("/leads/lists", campaignId=3)[0] == platform.get("/leads/lists/200").json()
     assert set(lists[0]) == {"id", "name", "campaignId", "campaignName", "inDialler", "weight", "timestamps"}
+    assert [each["inDialler"] for each in lists] == [True, True, True, False]
     assert platform.get("/leads/lists", campaignId="").status_code == 400  # here it is not nullable
     assert platform.get("/leads/lists/999").status_code == 404
 
@@ -152,13 +212,18 @@ def test_case_18_lead_has_the_names_of_reading(platform):
 
 
 def test_case_32_dialler(platform):
-    call = platform.get("/dialler/1").json()
-    assert {"attemptId", "dialStatusId", "phoneNumber", "leadId", "timestamps", "type", "activityId"} <= set(
-        call
-    )
+    lead = answered(platform)
+    calls = platform.items("/dialler", leadId=lead)
+    call = platform.get(f"/dialler/{calls[-1]['attemptId']}").json()
+    assert call == calls[-1]
+    assert list(call) == [
+        "attemptId", "dialStatusId", "dialStatusName", "phoneIndex", "phoneNumber", "leadId", "timestamps", "type",
+        "campaignId", "campaignName", "activityId", "parentActivityId", "rootActivityId",
+    ]  # fmt: skip
+    assert (call["leadId"], call["dialStatusName"]) == (lead, "Answered")
     assert platform.get("/dialler/999").status_code == 404
-    assert platform.items("/dialler", leadId=call["leadId"]) == [call]
-    assert len(platform.items("/dialler")) == 150
+    campaign = platform.get("/dialler", campaignId=3).json()["items"]
+    assert {each["campaignId"] for each in campaign} == {3}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +250,7 @@ def test_case_36_uri_without_prefix(platform, sandbox):
     sandbox.switch("platform", uri_without_prefix=True)
     pages = platform.pages("/activities")
     assert pages[0]["metadata"]["nextUri"].startswith("/v3.0/activities?cursor=")
-    assert len(pages) == 3
+    assert len(pages) > 3
     assert platform.get("/media/5300/recording").json()["mediaUri"] == "/v3.0/media/5300"
 
 
