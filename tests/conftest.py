@@ -1,11 +1,13 @@
-"""Fixtures of general use: the sandbox for a whole module, a staging area of the test's own, a real MariaDB.
+"""Fixtures of general use: the sandbox for a whole module, a staging area of the test's own, real servers.
 
+The SFTP server is OpenSSH's own, from Debian's packages, on a loopback port, as the user who runs the tests.
 MariaDB is the one that LISTKEEPER_TEST_MARIADB names (a URL whose user may create databases), or a throw-away
 server from Debian's packages, in a temporary folder, on a loopback port and a socket of its own.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import socket
@@ -14,6 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,3 +125,82 @@ def make_mariadb(mariadb_server: str) -> Iterator[Callable[[], str]]:
 def mariadb_url(make_mariadb: Callable[[], str]) -> str:
     """An empty database of this test alone, on a real MariaDB."""
     return make_mariadb()
+
+
+@dataclass(frozen=True)
+class SftpPlace:
+    """Where a test may upload to: an account, the server's key, and an empty folder that exists."""
+
+    host: str
+    port: int
+    user: str
+    password: str | None
+    key_file: Path | None
+    host_key: str
+    """As `known_hosts` writes it: `ssh-ed25519 AAAA...`."""
+    folder: str
+
+
+@pytest.fixture(scope="session")
+def openssh_server() -> Iterator[SftpPlace]:
+    """OpenSSH's sftp server, with a key instead of a password: only root's sshd can check passwords."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    server, keygen = (shutil.which(name, path=path) for name in ("sshd", "ssh-keygen"))
+    if server is None or keygen is None:
+        why = "no OpenSSH server here: apt-get install openssh-server openssh-client"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    folder = Path(tempfile.mkdtemp(prefix="lk-sshd-"))
+    try:
+        for name in ("host", "user"):
+            subprocess.run(
+                [keygen, "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / name], check=True
+            )
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # root's sshd insists on it
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        config, log = folder / "config", folder / "log"
+        config.write_text(
+            f"ListenAddress 127.0.0.1:{port}\nHostKey {folder / 'host'}\nPidFile none\nStrictModes no\n"
+            f"AuthorizedKeysFile {folder / 'user.pub'}\nPasswordAuthentication no\nUsePAM no\n"
+            "Subsystem sftp internal-sftp\n"
+        )
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [server, "-D", "-e", "-f", config], stdout=out, stderr=subprocess.STDOUT
+            )
+        try:
+            deadline = time.monotonic() + 20
+            while f"listening on 127.0.0.1 port {port}" not in log.read_text():
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            yield SftpPlace(
+                "127.0.0.1",
+                port,
+                getpass.getuser(),
+                None,
+                folder / "user",
+                (folder / "host.pub").read_text().strip(),
+                "",
+            )
+        finally:
+            process.terminate()
+            process.wait()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sandbox", "openssh"])
+def sftp_place(request: pytest.FixtureRequest, tmp_path: Path) -> SftpPlace:
+    """An empty folder on each of two real SFTP servers: the sandbox's, and OpenSSH's."""
+    if request.param == "openssh":
+        folder = tmp_path / "remote"
+        folder.mkdir()
+        place: SftpPlace = request.getfixturevalue("openssh_server")
+        return replace(place, folder=str(folder))
+    sandbox: SandboxServer = request.getfixturevalue("small_sandbox")
+    sandbox.reset()
+    told = sandbox.info()["isales"]["sftp"]
+    return SftpPlace(
+        told["host"], told["port"], told["user"], told["password"], None, told["host_key"], told["folder"]
+    )

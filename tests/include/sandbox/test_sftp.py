@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +32,37 @@ def where(small: SandboxServer) -> dict[str, Any]:
     return small.info()["isales"]["sftp"]
 
 
+@contextmanager
+def session(
+    host: str,
+    port: int,
+    user: str,
+    password: str | None,
+    host_key: str,
+    key_file: Path | None = None,
+    folder: str = "",
+) -> Iterator[paramiko.SFTPClient]:
+    """Open a session as the provider's hook does: paramiko, with the host key checked."""
+    kind, key = host_key.split()
+    with paramiko.SSHClient() as client:
+        known = paramiko.PKey.from_type_string(kind, base64.b64decode(key))
+        client.get_host_keys().add(f"[{host}]:{port}", kind, known)
+        client.connect(
+            host,
+            port,
+            user,
+            password,
+            key_filename=key_file and str(key_file),
+            look_for_keys=False,
+            allow_agent=False,
+        )
+        with client.open_sftp() as sftp:
+            yield sftp
+
+
 @pytest.fixture
 def connect(where: dict[str, Any]) -> Connect:
-    """Open a session as the provider's hook does: paramiko, with the host key checked."""
-
-    @contextmanager
-    def session(**changes: Any) -> Iterator[paramiko.SFTPClient]:
-        asked = {**where, **changes}
-        kind, key = asked["host_key"].split()
-        with paramiko.SSHClient() as client:
-            known = paramiko.PKey.from_type_string(kind, base64.b64decode(key))
-            client.get_host_keys().add(f"[{asked['host']}]:{asked['port']}", kind, known)
-            client.connect(
-                asked["host"],
-                asked["port"],
-                asked["user"],
-                asked["password"],
-                look_for_keys=False,
-                allow_agent=False,
-            )
-            with client.open_sftp() as sftp:
-                yield sftp
-
-    return session
+    return lambda **changes: session(**{**where, **changes})
 
 
 def files(server: SandboxServer) -> dict[str, int]:
@@ -80,14 +89,29 @@ def test_put_rename_read_and_remove(small, connect):
     assert events(small) == [("login", "listkeeper"), ("upload", part), ("rename", whole), ("remove", whole)]
 
 
-def test_renaming_never_replaces_a_file(small, connect):
-    with connect() as sftp:
-        for name in ("/home/sftp/a", PATH):
-            sftp.putfo(io.BytesIO(name.encode()), name)
+def test_it_does_what_openssh_does(sftp_place):
+    with session(**asdict(sftp_place)) as sftp:
+        first, second, missing = (f"{sftp_place.folder}/{name}" for name in ("a", "b", "missing"))
+        for name in (first, second):
+            sftp.putfo(io.BytesIO(CONTENT), name)
         with pytest.raises(OSError):
-            sftp.rename("/home/sftp/a", PATH)
-        sftp.posix_rename("/home/sftp/a", PATH)
-        assert sftp.open(PATH).read() == b"/home/sftp/a"
+            sftp.rename(first, second)
+        sftp.posix_rename(first, second)
+        for call in (sftp.stat, sftp.remove, sftp.open, sftp.listdir):
+            with pytest.raises(FileNotFoundError):
+                call(first)
+        with pytest.raises(FileNotFoundError):
+            sftp.rename(first, missing)
+        with pytest.raises(OSError):
+            sftp.mkdir(sftp_place.folder)
+        with sftp.open(second, "r+b") as file:
+            file.seek(len(CONTENT))
+            file.write(b"more")
+        with sftp.open(second, "ab") as file:
+            file.write(b" and more")
+        assert sftp.open(second).read() == CONTENT + b"more and more"
+        sftp.putfo(io.BytesIO(b"short"), second)
+        assert sftp.stat(second).st_size == 5
 
 
 def test_an_upload_goes_on_where_it_was_cut(small, connect):
