@@ -3,8 +3,10 @@
 ```text
 LedgerError
 ├── UnknownLoadError, UnknownBatchError, UnknownTargetError, UnknownTokenError  nothing by that name
-├── TargetPausedError, TargetLockedError, OlderSourceError           the list may not be written
-├── PlanOnlyError, ClaimLostError                                    this load may not write it
+├── TargetLockedError, ClaimLostError                                not now, or not any more
+├── MayNotWriteError                                                 trying again changes nothing
+│   ├── TargetPausedError, VendorPausedError, OlderSourceError       the list may not be written
+│   └── PlanOnlyError, NotApprovedError, PlanTooOldError, ListChangedError  this load may not write it
 ├── PlanChangedError, BatchStateError, CountsError                   the books would not add up
 ├── NotUncertainError, LoadBusyError                                 there is nothing for a person to resolve
 └── BadCallbackError                                                 a callback that is no JSON object
@@ -63,7 +65,11 @@ class UnknownTokenError(LedgerError):
         return "No batch waits for this callback token; nothing was stored."
 
 
-class TargetPausedError(LedgerError):
+class MayNotWriteError(LedgerError):
+    """A load may not write its list, and trying again changes nothing: a person has to do something first."""
+
+
+class TargetPausedError(MayNotWriteError):
     """A person has paused this list."""
 
     def __init__(self, target: str) -> None:
@@ -72,6 +78,16 @@ class TargetPausedError(LedgerError):
 
     def __str__(self) -> str:
         return f"{self.target} is paused; its page says why. Resume it, then clear this task."
+
+
+class VendorPausedError(TargetPausedError):
+    """A person has paused everything that goes to this vendor."""
+
+    def __str__(self) -> str:
+        return (
+            f"Everything that goes to {self.target} is paused; the page of lists says why. Resume it "
+            f"(`listkeeper resume {self.target}`), then clear this task."
+        )
 
 
 class TargetLockedError(LedgerError):
@@ -88,7 +104,7 @@ class TargetLockedError(LedgerError):
         )
 
 
-class OlderSourceError(LedgerError):
+class OlderSourceError(MayNotWriteError):
     """The load's source is older than what may already be on the list."""
 
     def __init__(self, target: str, applied: datetime, offered: datetime) -> None:
@@ -102,7 +118,7 @@ class OlderSourceError(LedgerError):
         )
 
 
-class PlanOnlyError(LedgerError):
+class PlanOnlyError(MayNotWriteError):
     """The load was opened to plan, not to write."""
 
     def __init__(self, load_id: str) -> None:
@@ -111,6 +127,54 @@ class PlanOnlyError(LedgerError):
 
     def __str__(self) -> str:
         return f"Load {self.load_id} only plans; start a run in mode apply to write the list."
+
+
+class NotApprovedError(MayNotWriteError):
+    """The load's plan asks for a person's word, and has none that lets it be written."""
+
+    def __init__(self, load_id: str, word: str | None) -> None:
+        super().__init__(load_id, word)
+        self.load_id, self.word = load_id, word
+
+    def __str__(self) -> str:
+        if self.word is None:
+            return f"Load {self.load_id} asks for nobody's approval, so there is nothing to answer."
+        why = {
+            "rejected": "a person has rejected it",
+            "unanswered": "nobody has answered in time, and no answer means no",
+        }.get(self.word, "nobody has approved it")
+        return (
+            f"The plan of load {self.load_id} needs a person's approval, and {why}. Nothing was sent. Clear the task "
+            "approve to ask again."
+        )
+
+
+class PlanTooOldError(MayNotWriteError):
+    """The plan was made, or approved, too long ago."""
+
+    def __init__(self, load_id: str, until: datetime) -> None:
+        super().__init__(load_id, until)
+        self.load_id, self.until = load_id, until
+
+    def __str__(self) -> str:
+        return (
+            f"The plan of load {self.load_id} was good until {self.until.isoformat(timespec='seconds')} "
+            "(guards.max_plan_age_hours). Nothing was sent. Start a new run, which plans anew."
+        )
+
+
+class ListChangedError(MayNotWriteError):
+    """Something was sent to the list, or settled on it, after the plan was made."""
+
+    def __init__(self, target: str, load_id: str) -> None:
+        super().__init__(target, load_id)
+        self.target, self.load_id = target, load_id
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target} has changed since load {self.load_id} was planned: another load was sent to it, or "
+            "settled. Nothing was sent. Start a new run, which plans for the list as it is now."
+        )
 
 
 class ClaimLostError(LedgerError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from include.ledger import batches, events, evidence, loads, pace, resolve, targets
+from include.ledger import approvals, batches, events, evidence, loads, pace, resolve, targets, vendors
+from include.ledger.errors import UnknownTargetError
 from include.ledger.pace import Pace, Turn
 from include.ledger.reconcile import Counts
 from include.ledger.records import (
@@ -21,10 +22,15 @@ from include.ledger.records import (
     Problem,
     Receipt,
     SettledState,
+    Standing,
     Target,
+    VendorPause,
 )
 from include.ledger.store import Store
 from include.ledger.tables import loads as loads_table
+
+GOOD_FOR: Final = timedelta(hours=12)
+"""How long a plan may be applied, where nobody says otherwise."""
 
 
 def _utc_now() -> datetime:
@@ -78,9 +84,19 @@ class Ledger:
         requested_by: str | None,
         reason: str | None,
         rows_in: int,
+        standing: Standing | None = None,
+        good_for: timedelta = GOOD_FOR,
+        needs_approval: bool = False,
     ) -> Load:
-        """Open the load of one plan. A retry of the same run with the same plan gets the same load back."""
+        """Open the load of one plan. A retry of the same run with the same plan gets the same load back, new again.
+
+        :param standing: where the list stood when the plan looked at it (`standing_of`); None: where it stands now.
+        :param good_for: how long the plan may be applied.
+        :param needs_approval: whether a person must approve it first (`ask_approval`).
+        """
+        now = self._now()
         with self._store.write() as connection:
+            targets.ensure(connection, target)
             return loads.open_(
                 connection,
                 dag_id=dag_id,
@@ -96,7 +112,10 @@ class Ledger:
                 requested_by=requested_by,
                 reason=reason,
                 rows_in=rows_in,
-                opened_at=self._now(),
+                opened_at=now,
+                standing=standing or approvals.standing(connection, targets.find(connection, target)),
+                good_until=now + good_for,
+                needs_approval=needs_approval,
             )
 
     def load(self, load_id: str) -> Load:
@@ -161,13 +180,54 @@ class Ledger:
                 now=self._now(),
             )
 
+    # Approvals
+
+    def ask_approval(self, load_id: str, page: str) -> list[str]:
+        """Write down that a person is asked; an earlier word counts no more. Returns the run's pages so far.
+
+        :param page: hash of what the person is shown.
+        """
+        with self._store.write() as connection:
+            load = loads.find(connection, load_id)
+            pages = loads.pages(connection, load)
+            approvals.ask(connection, load, page, self._now())
+            return pages
+
+    def answer_approval(
+        self,
+        load_id: str,
+        *,
+        approved: bool | None,
+        who: str | None,
+        why: str | None,
+        good_for: timedelta = GOOD_FOR,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Load:
+        """Write a person's word on the load's plan down, and as evidence; None means that nobody answered.
+
+        :param good_for: how long an approved plan may be applied, from now.
+        :param facts: what else goes into the evidence.
+        """
+        with self._store.write() as connection:
+            return approvals.answer(
+                connection,
+                loads.find(connection, load_id),
+                approved=approved,
+                who=who,
+                why=why,
+                good_for=good_for,
+                facts=dict(facts or {}),
+                now=self._now(),
+            )
+
     # Targets
 
     def claim_target(self, load_id: str, ttl: timedelta) -> None:
         """Take the load's list for writing, for `ttl`, and move its fence to the load's source.
 
-        TargetPausedError, OlderSourceError (an equal source is fine), TargetLockedError (another load holds
-        it; one whose time has run out is taken over), PlanOnlyError. Claiming again what is held prolongs it.
+        TargetPausedError (VendorPausedError), OlderSourceError (an equal source is fine), NotApprovedError,
+        PlanTooOldError, ListChangedError, PlanOnlyError: all MayNotWriteError. TargetLockedError: another load holds
+        it; one whose time has run out is taken over. Claiming again what is held prolongs it.
         """
         with self._store.write() as connection:
             targets.claim(connection, loads.find(connection, load_id), ttl, self._now())
@@ -205,6 +265,24 @@ class Ledger:
         with self._store.read() as connection:
             return targets.every(connection)
 
+    def standing_of(self, key: str) -> Standing:
+        """Where a list stands, to be read before a plan looks at it; also of a list that has no load yet."""
+        with self._store.read() as connection:
+            try:
+                return approvals.standing(connection, targets.find(connection, key))
+            except UnknownTargetError:
+                return Standing(None, None)
+
+    def pause_vendor(self, name: str, paused: bool, who: str, why: str) -> None:
+        """Pause everything that goes to a vendor (not even a load under way sends another batch), or resume it."""
+        with self._store.write() as connection:
+            vendors.pause(connection, name, paused, who, why, self._now())
+
+    def paused_vendors(self) -> list[VendorPause]:
+        """The vendors that are paused."""
+        with self._store.read() as connection:
+            return vendors.paused(connection)
+
     def pause_target(self, key: str, paused: bool, who: str, why: str) -> None:
         """Pause the list (nothing is sent to it any more, not even by a load that holds it), or resume it."""
         with self._store.write() as connection:
@@ -222,7 +300,7 @@ class Ledger:
 
         Call it right before the vendor. `again` sends what may have been sent before (state intended or
         uncertain): state it only where the vendor makes that safe. ClaimLostError unless the load holds its
-        list, TargetPausedError, BatchStateError.
+        list, TargetPausedError (VendorPausedError), NotApprovedError, BatchStateError.
         """
         with self._store.write() as connection:
             load = loads.find(connection, load_id)

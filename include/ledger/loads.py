@@ -7,18 +7,39 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
-from include.ledger import targets
 from include.ledger.errors import CountsError, UnknownLoadError
 from include.ledger.reconcile import Counts
-from include.ledger.records import Load, LoadState
+from include.ledger.records import Load, LoadState, Standing
 from include.ledger.store import insert_new
 from include.ledger.tables import batches, loads
 
 
-def open_(connection: Connection, *, dag_id: str, run_id: str, plan_hash: str, **values: object) -> Load:
-    """Open a load, or find the one that an earlier try of the same run opened for the same plan."""
-    targets.ensure(connection, str(values["target"]))
-    insert_new(
+def open_(
+    connection: Connection,
+    *,
+    dag_id: str,
+    run_id: str,
+    plan_hash: str,
+    standing: Standing,
+    good_until: datetime,
+    needs_approval: bool,
+    **values: object,
+) -> Load:
+    """Open a load, or take up the one that an earlier try of the same run opened for the same plan.
+
+    Either way the plan is new: its age begins now, and a word that a person gave before counts no more.
+    """
+    planned = {
+        "good_until": good_until,
+        "planned_on_applied": standing.applied,
+        "planned_on_sent": standing.sent,
+        "approval": "needed" if needs_approval else None,
+        "approved_by": None,
+        "approved_at": None,
+        "approval_reason": None,
+    }
+    same = (loads.c.dag_id == dag_id) & (loads.c.run_id == run_id) & (loads.c.plan_hash == plan_hash)
+    if not insert_new(
         connection,
         loads,
         id=uuid.uuid4().hex,
@@ -26,9 +47,10 @@ def open_(connection: Connection, *, dag_id: str, run_id: str, plan_hash: str, *
         run_id=run_id,
         plan_hash=plan_hash,
         state="open",
+        **planned,
         **values,
-    )
-    same = (loads.c.dag_id == dag_id) & (loads.c.run_id == run_id) & (loads.c.plan_hash == plan_hash)
+    ):
+        connection.execute(update(loads).where(same).values(**planned))
     return _load(connection.execute(select(loads).where(same)).one())
 
 
@@ -55,6 +77,13 @@ def unresolved(connection: Connection, target: str) -> list[Load]:
     )
     query = select(loads).where(loads.c.target == target, open_batch.exists()).order_by(loads.c.number)
     return [_load(row) for row in connection.execute(query)]
+
+
+def pages(connection: Connection, load: Load) -> list[str]:
+    """What the load's run has asked people with so far: hashes of pages, of this plan and of others."""
+    of_run = (loads.c.dag_id == load.dag_id, loads.c.run_id == load.run_id)
+    query = select(loads.c.approval_page).where(*of_run, loads.c.approval_page.is_not(None))
+    return list(connection.scalars(query))
 
 
 def last_sent(connection: Connection, target: str) -> Load | None:

@@ -14,13 +14,19 @@ Mode = Literal["apply", "plan"]
 LoadState = Literal["open", "done", "failed", "refused", "planned", "uncertain"]
 BatchState = Literal["planned", "intended", "accepted", "confirmed", "rejected", "uncertain"]
 SettledState = Literal["confirmed", "rejected", "uncertain"]
+Word = Literal["needed", "approved", "rejected", "unanswered"]
+"""A person's word on a plan that asks for one; only `approved` lets it be written."""
 
 SETTLED: Final[tuple[SettledState, ...]] = ("confirmed", "rejected", "uncertain")
 
 
 @dataclass(frozen=True)
 class Load:
-    """One plan of one run for one list, and how it ended. `counts` is None until it is finished."""
+    """One plan of one run for one list, and how it ended. `counts` is None until it is finished.
+
+    `good_until`: when the plan is too old to be applied. `planned_on_*`: where its list stood when it was planned.
+    `approval` is None where nobody needs to be asked; `approval_page` is a hash of what a person was shown.
+    """
 
     id: str
     flow: str
@@ -41,6 +47,14 @@ class Load:
     verdict: str | None
     opened_at: datetime
     finished_at: datetime | None
+    good_until: datetime | None = None
+    planned_on_applied: str | None = None
+    planned_on_sent: str | None = None
+    approval: Word | None = None
+    approval_page: str | None = None
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+    approval_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,24 @@ class Target:
     applied: str | None
     applied_at: datetime | None
     proven: str | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a list stands: ids of the loads that were applied and sent to it last. Two equal ones: nothing happened."""
+
+    applied: str | None
+    sent: str | None
+
+
+@dataclass(frozen=True)
+class VendorPause:
+    """A vendor that a person has paused: nothing is sent to it, whatever the list."""
+
+    vendor: str
+    paused_by: str
+    paused_why: str
+    paused_at: datetime
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest migration. A database that is there already needs no Alembic to say so."""
 
 
@@ -125,6 +125,14 @@ loads = Table(
     Column("verdict", Text),
     Column("opened_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
+    Column("good_until", UtcDateTime),
+    Column("planned_on_applied", Text),
+    Column("planned_on_sent", Text),
+    Column("approval", Text),
+    Column("approval_page", Text),
+    Column("approved_by", Text),
+    Column("approved_at", UtcDateTime),
+    Column("approval_reason", Text),
     UniqueConstraint("dag_id", "run_id", "plan_hash"),
     CheckConstraint("mode IN ('apply', 'plan')", name="mode"),
     CheckConstraint("state IN ('open', 'done', 'failed', 'refused', 'planned', 'uncertain')", name="state"),
@@ -161,6 +169,16 @@ batches = Table(
     CheckConstraint(
         "state IN ('planned', 'intended', 'accepted') OR delivered + rejected + uncertain = rows", name="sum"
     ),
+)
+
+vendors = Table(
+    "vendors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("paused", Boolean, nullable=False),
+    Column("paused_by", Text),
+    Column("paused_why", Text),
+    Column("paused_at", UtcDateTime),
 )
 
 pace = Table(

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select, update
 
+from include.ledger import approvals, vendors
 from include.ledger.errors import (
     ClaimLostError,
     OlderSourceError,
@@ -49,9 +50,12 @@ def claim(connection: Connection, load: Load, ttl: timedelta, now: datetime) -> 
     target = find(connection, load.target, locked=True)
     if target.paused:
         raise TargetPausedError(target.key)
+    vendors.require_open(connection, load.vendor)
     # Before the lock: waiting for the other load would not make this source any newer.
     if target.fence_source_time is not None and load.source_time < target.fence_source_time:
         raise OlderSourceError(target.key, target.fence_source_time, load.source_time)
+    approvals.require_word(load)
+    approvals.require_fresh(connection, load, target, now)
     owner, until = target.lock_load_id, target.lock_until
     if owner is not None and until is not None and owner != load.id and until > now:
         raise TargetLockedError(target.key, owner, until)
@@ -65,10 +69,12 @@ def claim(connection: Connection, load: Load, ttl: timedelta, now: datetime) -> 
 
 
 def require_claim(connection: Connection, load: Load, now: datetime) -> None:
-    """Refuse unless the load holds its list now and nobody paused it. Locks the target's row."""
+    """Refuse unless the load holds its list now, and nobody paused that or the vendor. Locks the target's row."""
     target = find(connection, load.target, locked=True)
     if target.paused:
         raise TargetPausedError(target.key)
+    vendors.require_open(connection, load.vendor)
+    approvals.require_word(load)
     if target.lock_load_id != load.id or target.lock_until is None or target.lock_until <= now:
         raise ClaimLostError(target.key, load.id)
 
@@ -87,8 +93,8 @@ def release(connection: Connection, load: Load) -> None:
 
 
 def pause(connection: Connection, key: str, paused: bool, who: str, why: str, now: datetime) -> None:
-    """Pause or resume the list; who and why stay readable after either."""
-    find(connection, key, locked=True)
+    """Pause or resume the list, also one that no load has written yet; who and why stay readable after either."""
+    ensure(connection, key)
     _set(connection, key, paused=paused, paused_by=who, paused_why=why, paused_at=now)
 
 

@@ -15,6 +15,8 @@ from include.ledger import (
     TargetLockedError,
     TargetPausedError,
     UnknownTargetError,
+    VendorPause,
+    VendorPausedError,
 )
 
 TARGET = "purecallerid:64be:ATTEMPT"
@@ -124,8 +126,32 @@ def test_a_pause_stops_new_loads_and_the_one_under_way(ledger, open_load, clock)
 def test_a_list_without_loads_is_unknown(ledger):
     with pytest.raises(UnknownTargetError):
         ledger.target("purecallerid:64be:TYPO")
-    with pytest.raises(UnknownTargetError):
-        ledger.pause_target("purecallerid:64be:TYPO", True, "ana", "?")
+
+
+def test_a_list_can_be_paused_before_its_first_load(ledger, open_load):
+    ledger.pause_target(TARGET, True, "ana", "not yet")
+    with pytest.raises(TargetPausedError):
+        ledger.claim_target(open_load().id, HOUR)
+
+
+def test_a_paused_vendor_gets_nothing_on_any_list_not_even_the_next_batch(ledger, open_load, clock):
+    load = open_load()
+    ledger.plan_batches(load.id, [BatchPlan(1, 10, "x"), BatchPlan(2, 10, "y")])
+    ledger.claim_target(load.id, HOUR)
+    ledger.intend(load.id, 1)
+    ledger.pause_vendor("purecallerid", True, "ana", "carrier outage")
+    assert ledger.paused_vendors() == [VendorPause("purecallerid", "ana", "carrier outage", clock())]
+    with pytest.raises(VendorPausedError, match="Everything that goes to purecallerid"):
+        ledger.intend(load.id, 2)
+    other = open_load(target="purecallerid:64be:OTHER", run_id="b")
+    with pytest.raises(VendorPausedError):
+        ledger.claim_target(other.id, HOUR)
+    elsewhere = open_load(target="vicidial:x", vendor="vicidial", run_id="c")
+    ledger.claim_target(elsewhere.id, HOUR)
+    ledger.pause_vendor("purecallerid", False, "ana", "over")
+    assert ledger.paused_vendors() == []
+    assert ledger.intend(load.id, 2)
+    ledger.claim_target(other.id, HOUR)
 
 
 def test_a_load_that_only_plans_never_writes(ledger, open_load):

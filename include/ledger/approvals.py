@@ -1,0 +1,89 @@
+"""What a load needs before it may write: a person's word where its plan asks for one, and a list that has not moved.
+
+A person's word stands on the load, and a load has one plan: so it is bound to that plan's hash. Asking anew takes an
+earlier word back. Both are looked at when the load claims its list, in the transaction that gives it the list.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select, update
+
+from include.ledger import evidence
+from include.ledger import loads as loads_of
+from include.ledger.errors import ListChangedError, NotApprovedError, PlanTooOldError
+from include.ledger.records import Load, Standing, Target
+from include.ledger.tables import batches, loads
+
+
+def ask(connection: Connection, load: Load, page: str, now: datetime) -> None:
+    """Write down that a person is asked, with which page (a hash of it). An earlier word counts no more."""
+    _set(
+        connection,
+        load,
+        approval="needed",
+        approval_page=page,
+        approved_by=None,
+        approved_at=None,
+        approval_reason=None,
+    )
+    evidence.append(connection, "asked", load.id, {"hash": load.plan_hash, "page": page}, now)
+
+
+def answer(
+    connection: Connection,
+    load: Load,
+    *,
+    approved: bool | None,
+    who: str | None,
+    why: str | None,
+    good_for: timedelta,
+    facts: dict[str, object],
+    now: datetime,
+) -> Load:
+    """Write a person's word down, and as evidence; no answer (None) means no.
+
+    :param good_for: how long an approved plan may be applied, from now.
+    :param facts: what else the evidence says.
+    """
+    if load.approval is None:
+        raise NotApprovedError(load.id, None)
+    word = {True: "approved", False: "rejected", None: "unanswered"}[approved]
+    values: dict[str, object] = {"approval": word, "approval_reason": why}
+    if approved:
+        values |= {"approved_by": who, "approved_at": now, "good_until": now + good_for}
+    _set(connection, load, **values)
+    body = {"hash": load.plan_hash, "who": who, "why": why, "requested_by": load.requested_by, **facts}
+    evidence.append(connection, word, load.id, body, now)
+    return loads_of.find(connection, load.id)
+
+
+def require_word(load: Load) -> None:
+    """Refuse a load whose plan asks for a person's word and has none."""
+    if load.approval is not None and load.approval != "approved":
+        raise NotApprovedError(load.id, load.approval)
+
+
+def require_fresh(connection: Connection, load: Load, target: Target, now: datetime) -> None:
+    """Refuse a plan that is too old, or made for a list that has moved since.
+
+    Neither stops a load that has begun: what it has sent itself is no news, and half a load helps nobody.
+    """
+    tried = select(func.max(batches.c.attempts)).where(batches.c.load_id == load.id)
+    if load.good_until is None or connection.execute(tried).scalar():
+        return
+    if standing(connection, target) != Standing(load.planned_on_applied, load.planned_on_sent):
+        raise ListChangedError(target.key, load.id)
+    if now > load.good_until:
+        raise PlanTooOldError(load.id, load.good_until)
+
+
+def standing(connection: Connection, target: Target) -> Standing:
+    """Where a list stands: what was applied to it last, and what was sent to it last."""
+    last = loads_of.last_sent(connection, target.key)
+    return Standing(target.applied_load_id, None if last is None else last.id)
+
+
+def _set(connection: Connection, load: Load, **values: object) -> None:
+    connection.execute(update(loads).where(loads.c.id == load.id).values(**values))
