@@ -250,6 +250,6 @@ def _illegal(cells: pl.DataFrame) -> pl.Series:
 
     from include.workbooks import NOT_IN_XML
 
-    return cells.select(found=pl.any_horizontal(pl.all().str.contains(NOT_IN_XML)).fill_null(value=False))[
-        "found"
-    ]
+    return cells.select(
+        found=pl.any_horizontal(pl.all().str.contains_any(NOT_IN_XML)).fill_null(value=False)
+    )["found"]
