@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from include.vendors.errors import (
 
 if TYPE_CHECKING:
     from paramiko import SFTPClient
+
+log = logging.getLogger(__name__)
 
 VENDOR: Final = "sftp"
 Check = Literal["hash", "size"]
@@ -76,6 +79,12 @@ class SftpUploadHook(SFTPHook):
         mask_secret(connection.password)
         self.compress = str(connection.extra_dejson.get("compress", False)).lower() == "true"
         self.conn_timeout = self.conn_timeout or CONNECT_SECONDS
+        if self.no_host_key_check or self.allow_host_key_change:
+            log.warning(
+                "The host key of %s is not checked: whoever stands in between reads every number. Put the server's key "
+                "into the extra host_key instead.",
+                ssh_conn_id,
+            )
 
     def get_conn(self) -> SFTPClient:
         """Not offered: a connection that nobody closes. Use `get_managed_conn()`."""
@@ -113,9 +122,7 @@ class SftpUploadHook(SFTPHook):
                 )
             self._rename(sftp, part, remote)
             self._remove_other_parts(sftp, folder, name)
-        self.log.info(
-            "Uploaded %s bytes, checked by %s; %s were there before.", f"{size:,}", how, f"{resumed:,}"
-        )
+        log.info("Uploaded %s bytes, checked by %s; %s were there before.", f"{size:,}", how, f"{resumed:,}")
         return Upload(remote, size, digest, resumed, how)
 
     def remove(self, remote: str) -> bool:
