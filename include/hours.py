@@ -127,7 +127,9 @@ class OfficeHours(BaseModel):
             yield current
 
     def _is_holiday(self, day: date) -> bool:
-        return day in self.holidays or (self.country is not None and day in _public(self.country, day.year))
+        return day in self.holidays or (
+            self.country is not None and day in public_holidays(self.country, day.year)
+        )
 
 
 def read_week(week: Mapping[str, str]) -> tuple[tuple[Span, ...], ...]:
@@ -186,8 +188,8 @@ def _moments(day: date, minute: int, zone: ZoneInfo) -> tuple[datetime, datetime
 
 
 @functools.lru_cache(maxsize=64)
-def _public(code: str, year: int) -> frozenset[date]:
-    """Public holidays of a country or a part of it. Raises HoursError for one that the library does not know."""
+def public_holidays(code: str, year: int) -> frozenset[date]:
+    """Public holidays of a country or a part of it (ZA, US-CA). Raises HoursError for one that nobody knows."""
     import holidays  # half a second: only where a country is named, and never while a DAG file is parsed
 
     country, _, part = code.partition("-")
@@ -195,8 +197,8 @@ def _public(code: str, year: int) -> frozenset[date]:
         return frozenset(holidays.country_holidays(country, subdiv=part or None, years=year))
     except NotImplementedError:
         raise HoursError(
-            f"office_hours.country: no public holidays are known for {code}. Take the part after the dash off, or "
-            "leave the country out and list the dates under holidays."
+            f"No public holidays are known for {code}. Take the part after the dash off, or leave the country out and "
+            "list the dates under holidays (in a rule pack: dates)."
         ) from None
 
 

@@ -21,7 +21,9 @@ import numpy as np
 import polars as pl
 
 from include import guards
+from include.approval import Approval, Decision, decide
 from include.flow_files import Recipe
+from include.leads.reasons import CALLED_LATER
 from include.leads.schema import OUTCOME_COLUMNS
 
 PAYLOAD: Final = "payload.csv"
@@ -31,12 +33,11 @@ PLAN: Final = "plan.json"
 SAMPLES: Final = 5
 PIECE_ROWS: Final = 100_000
 
-Decision = Literal["apply", "plan_only", "refused", "unchanged"]
-
 HELD_REASON: Final[dict[Decision, str]] = {
     "plan_only": "plan_only",
     "refused": "guard_stopped",
     "unchanged": "already_delivered",
+    "ask": "not_approved",
     "apply": "not_sent",
 }
 """Why rows that were fit to send are held, by what the plan decided."""
@@ -72,6 +73,7 @@ def make_plan(
     source_time: datetime,
     action: Literal["apply", "plan"],
     limits: guards.GuardLimits,
+    approval: Approval = Approval(),  # type: ignore[call-arg]  # noqa: B008 (frozen)
     extra_refusals: Sequence[guards.Refusal] = (),
     now: datetime,
 ) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def make_plan(
 
     :param kept: Parquet files of the clean step, one at least.
     :param subject: what the plan is about (flow, dag_id, vendor, target, list, mode, night, snapshot), copied into it.
-    :param cleaned: facts of the clean step: rows_in, decided (state -> reason -> rows), suppression, changes.
+    :param cleaned: facts of the clean step: rows_in, decided (state -> reason -> rows), suppression, changes, packs.
     :param extra_refusals: refusals that only the caller can know (the ledger's).
 
     Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order),
@@ -155,6 +157,7 @@ def make_plan(
         "samples": samples,
         "refusals": [],
         "suppression": cleaned["suppression"],
+        "packs": cleaned.get("packs"),
         "changes": dict(changes),
         "columns": [{"to": target, "from": source} for target, source in recipe.columns],
         "options": recipe.options,
@@ -182,8 +185,7 @@ def make_plan(
             ),
         ]
         plan["refusals"] = [refusal.__dict__ for refusal in refusals]
-        # A run that only plans shows what the guards would say, and is no failure: a backfill is old by nature.
-        plan["decision"] = "plan_only" if action == "plan" else "refused" if refusals else "apply"
+        plan["decision"] = decide(approval, action=action, refusals=refusals, destructive=recipe.replaces)
     plan["hash"] = plan_hash(plan)
     (out / PLAN).write_text(json.dumps(plan, indent=1))
     return plan
@@ -349,11 +351,16 @@ def _join_files(folder: Path, target: Path, schema: Mapping[str, pl.DataType]) -
 
 
 def _valid_rows(cleaned: dict[str, Any], usable: int) -> int:
-    """Leads fit to call: usable ones, and those that only a suppression list or a duplicate took out."""
-    rejected = cleaned["decided"].get("rejected", {})
-    repeats: int = rejected.get("duplicate_key", 0) + rejected.get("duplicate_phone", 0)
-    suppressed: int = sum(cleaned["decided"].get("suppressed", {}).values())
-    return usable + repeats + suppressed
+    """Leads fit to call, now or later: usable ones, and those that only a suppression list, a duplicate or the hour
+    took out.
+    """
+    decided = cleaned["decided"]
+    repeats: int = sum(
+        decided.get("rejected", {}).get(code, 0) for code in ("duplicate_key", "duplicate_phone")
+    )
+    later: int = sum(decided.get("held", {}).get(code, 0) for code in CALLED_LATER)
+    suppressed: int = sum(decided.get("suppressed", {}).values())
+    return usable + repeats + later + suppressed
 
 
 def _sha256(path: Path) -> str:

@@ -157,6 +157,7 @@ def report_markdown(
         _archive(plan.get("archive") or {}),
         _reasons(plan, summary, batches),
         _suppression(plan),
+        _packs(plan),
         _vendor(batches),
         _samples(plan),
         _listed("What to do next", _advice(plan, summary, problems)),
@@ -300,6 +301,38 @@ def _suppression(plan: Mapping[str, Any]) -> str:
     return _section("Suppression lists", _table(heads, table)) if table else ""
 
 
+_ZONE_FROM: Final = {
+    "field": "the lead's own field",
+    "number": "its number",
+    "address": "its address",
+    "country": "its country only: the overlap of all zones there",
+    "nothing": "nothing: held",
+}
+_CONFLICT: Final = {
+    "overlap": "they are called only when all of these allow it",
+    "first": "the first source was taken",
+    "hold": "they are held",
+}
+
+
+def _packs(plan: Mapping[str, Any]) -> str:
+    """By which rule packs the leads were decided, what told their time zones, and what nobody checked."""
+    packs = plan.get("packs") or {}
+    if not packs:
+        return ""
+    told = [(_text(_ZONE_FROM.get(name, name)), _number(rows)) for name, rows in packs["zone_from"].items()]
+    lines = [f"Decided by {_text(', '.join(packs['packs']))}. Product rules, not legal advice."]
+    if packs["conflicts"]:
+        lines.append(
+            f"Of {_number(packs['conflicts'])} leads the sources name zones with different clocks; "
+            f"{_CONFLICT[packs['zone_conflict']]}."
+        )
+    if packs["unreadable"]:
+        lines.append(f"Of {_number(packs['unreadable'])} leads the own field names no time zone of a place.")
+    lines += [f"Not checked: {_text(what)}." for what in packs["unchecked"]]
+    return _section("Rule packs", *lines, _table(("time zone told by", "leads>"), told))
+
+
 def _vendor(batches: Sequence[Mapping[str, Any]]) -> str:
     if not batches:
         return ""
@@ -381,7 +414,9 @@ def _advice(plan: Mapping[str, Any], summary: Mapping[str, Any], problems: Seque
 def _undelivered(plan: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """State -> reason -> rows, as far as the plan decided."""
     counts = {state: dict(reasons) for state, reasons in (plan.get("decided") or {}).items()}
-    held = dict(plan.get("held") or {})
+    held = counts.pop("held", {})
+    for reason, rows in (plan.get("held") or {}).items():
+        held[reason] = held.get(reason, 0) + rows
     decision = plan.get("decision", "apply")
     if decision != "apply" and decision in HELD_REASON:
         reason = HELD_REASON[decision]

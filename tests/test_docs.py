@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include import cli, flow_docs, settings
+from include import cli, flow_docs, hygiene_docs, settings
 from include.flow_files import KINDS, read_flow_file
 from include.guards import GuardLimits
 from include.leads import reasons
@@ -131,6 +131,7 @@ def test_the_flow_file_of_the_readme_is_good(tmp_path):
 def test_generated_pages_are_current():
     assert TEXTS["flows.md"] == flow_docs.page(), "python -m include.flow_docs > docs/flows.md"
     assert TEXTS["reasons.md"] == reasons.page(), "python -m include.leads.reasons > docs/reasons.md"
+    assert TEXTS["hygiene.md"] == hygiene_docs.page(), "python -m include.hygiene_docs > docs/hygiene.md"
 
 
 def test_every_dag_file_of_a_kind_is_on_the_page():

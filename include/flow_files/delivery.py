@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from include.approval import Approval
 from include.flow_files.base import FlowFile, Name, Text
 from include.guards import GuardLimits
-from include.leads.columns import source_problem
+from include.leads.columns import DERIVED_FIELDS, source_problem
 from include.leads.rules import CleanRules
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ class Recipe:
     :param unique: target column by which an append updates; a lead without a value there is rejected as
         `key_missing`, because it would stand there twice.
     :param shape: the vendor's own last word on the cells, before they are compared and sent. Takes the kept leads and
-        their cells (text, one column per target, same order of rows); returns the cells as they go out (the same columns
-        for every piece), a reason per row (null: the row can be sent), and how many rows were changed, by rule.
+        their cells (text, one column per target, same order of rows); returns the cells as they go out (the same
+        columns for every piece), a reason per row (null: the row can be sent), and how many rows were changed, by rule.
     :param options: everything else that changes what the vendor does; part of the plan's hash.
     """
 
@@ -53,7 +55,8 @@ class Column(BaseModel):
     to: Text = Field(description="Id of the target column in the dialer, such as number1.")
     source: Text = Field(
         alias="from",
-        description="`phone` (the cleaned number), a lead column such as customer_key, or data.<field>.",
+        description="`phone` (the cleaned number), a lead column such as customer_key, data.<field>, or with rule "
+        "packs zone, call_from or call_until.",
     )
 
     @field_validator("source")
@@ -64,17 +67,55 @@ class Column(BaseModel):
         return value
 
 
+class ReleasedBackfill(BaseModel):
+    """Nights whose backfill may write. It stands in the flow file, so that no run's parameters can bring or lose it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first_night: date = Field(description="First night that may be written.")
+    last_night: date = Field(description="Last night that may be written.")
+    until: date = Field(description="Last day (UTC) on which it may; afterwards backfills only plan again.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ReleasedBackfill:
+        if self.last_night < self.first_night:
+            raise ValueError("last_night: must not be before first_night")
+        return self
+
+    def covers(self, night: str, today: date) -> bool:
+        """Whether a backfill of this night may write today."""
+        return self.first_night <= date.fromisoformat(night) <= self.last_night and today <= self.until
+
+
 class Delivery(FlowFile):
     """What every flow that writes to a vendor's list has in common."""
 
     source: Name = Field(description="Name of the source whose snapshot is delivered.")
     clean: CleanRules = Field(CleanRules(), description="How leads are cleaned.")  # type: ignore[call-arg]
     guards: GuardLimits = Field(GuardLimits(), description="When nothing may be written.")  # type: ignore[call-arg]
+    approval: Approval = Field(Approval(), description="When a person must approve a plan.")  # type: ignore[call-arg]
     released: bool = Field(
         False,
         description="false: every run only plans and holds its rows. true: scheduled runs deliver.",
     )
+    released_backfill: ReleasedBackfill | None = Field(
+        None, description="Which backfilled nights are delivered too. Left out: what follows a backfill only plans."
+    )
     columns: tuple[Column, ...] = Field(min_length=1, description="Columns to send, in order.")
+
+    @model_validator(mode="after")
+    def _what_packs_add(self) -> Delivery:
+        derived = {column.source for column in self.columns} & set(DERIVED_FIELDS)
+        if derived and self.clean.packs is None:
+            raise ValueError(
+                f"columns: {', '.join(sorted(derived))} needs rule packs; say which under clean.packs"
+            )
+        if self.clean.packs and self.clean.packs.outside_hours == "schedule" and not derived - {"zone"}:
+            raise ValueError(
+                "clean.packs.outside_hours: schedule needs a column from call_from or call_until, or the leads would "
+                "be called at any hour; map one, or write hold"
+            )
+        return self
 
     @property
     def vendor(self) -> str:

@@ -6,8 +6,9 @@ What is decided, in this order; the first that applies is the row's reason:
 2. suppression: a lead goes if ANY of its usable numbers is on a list. Whoever asked not to be called on one
    number is not called on another, so nothing falls back around a suppression.
 3. customer key, where the flow needs one
-4. the flow's own rule, called with the leads that are still in
-5. duplicates by key, then by number, over the whole night; none of the leads above competes
+4. the rule packs, where the flow names some: country, time zone, consent, calling hours (`include.leads.screening`)
+5. the flow's own rule, called with the leads that are still in
+6. duplicates by key, then by number, over the whole night; none of the leads above competes
 
 The leads stream through in slices, so that memory does not grow with their number; what grows is a few bytes
 a lead for the duplicates.
@@ -32,18 +33,22 @@ from include.leads.duplicates import find_duplicates
 from include.leads.fields import RULES, clean_fields
 from include.leads.reasons import REASONS
 from include.leads.rules import CleanRules
-from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS
+from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS, SCREENED_COLUMNS
+from include.leads.screening import Screening
 from include.leads.suppression import Suppression, read_suppression
 
 SLICE_ROWS: Final = 25_000
 # XOR of the row keys' hashes: equal row counts would not show one row lost and another written twice, this does.
 _MARK: Final = pl.col("row_key").hash().bitwise_xor().fill_null(0)
+_NOT_SCREENED: Final = {name: pl.lit(None, kind) for name, kind in SCREENED_COLUMNS.items()}
 _STATES: Final = {code: reason.state for code, reason in REASONS.items()}
 
-KEPT_COLUMNS: Final[dict[str, pl.DataType]] = LEAD_COLUMNS | {
+KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **LEAD_COLUMNS,
     "phone": pl.String(),  # E.164
     "national": pl.String(),  # ten digits, where it is a North American number
     "phone_field": pl.String(),  # which field it came from
+    **SCREENED_COLUMNS,  # null where the flow names no rule packs
 }
 
 
@@ -61,6 +66,7 @@ class CleanResult:
     outcomes: dict[str, dict[str, int]]  # state -> reason -> rows
     changes: dict[str, int]  # clean-up rule -> cells changed
     suppression: tuple[dict[str, Any], ...]  # per list: Suppression.about(), and hits: leads found on it
+    packs: dict[str, Any] | None  # Screening.about(), and `unchecked` rules; None without rule packs
     kept_files: tuple[Path, ...]
     outcome_files: tuple[Path, ...]
 
@@ -85,7 +91,10 @@ def clean(
     exactly the rows read; SuppressionError and UserRuleError for lists and rules that cannot be used.
     """
     now = now or datetime.now(UTC)
-    lists = [read_suppression(entry, region=rules.region, base=base, now=now) for entry in rules.suppression]
+    lists = [
+        read_suppression(entry, region=rules.region, base=base, now=now) for entry in rules.dated_suppression
+    ]
+    screening = Screening(rules.packs, now) if rules.packs else None
     rule = user_rule.load(rules.rule) if rules.rule else None
     changes: Counter[str] = Counter(dict.fromkeys(RULES, 0))
     hits: Counter[str] = Counter()
@@ -96,6 +105,7 @@ def clean(
             leads, changed = clean_fields(leads, rules.formulas)
             changes.update(changed)
             decided = _decide(leads, rules, lists, hits)
+            decided = screening.apply(decided) if screening else decided.with_columns(**_NOT_SCREENED)
             if rule is not None:
                 decided = user_rule.apply(rule, decided, list(KEPT_COLUMNS))
             decided = decided.with_row_index("row", offset=rows_in)
@@ -125,6 +135,7 @@ def clean(
         outcomes=outcomes,
         changes=dict(changes),
         suppression=tuple(entry.about() | {"hits": hits[entry.name]} for entry in lists),
+        packs=screening.about() | {"unchecked": list(rules.unchecked)} if screening else None,
         kept_files=tuple(kept_files),
         outcome_files=tuple(outcome_files),
     )

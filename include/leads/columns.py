@@ -27,11 +27,19 @@ LEAD_FIELDS: Final = (
     "data",
 )
 
+DERIVED_FIELDS: Final = ("zone", "call_from", "call_until")
+"""What rule packs add to a lead: its time zones, and when it may next be called (`include.leads.screening`)."""
+
 
 def source_problem(source: str) -> str | None:
     """Why a column of a payload cannot come from `source`, None when it can."""
     if "\\" in source:
         return f"{source!r} cannot be read: a field's name must not hold a backslash"
-    if source == "phone" or source in LEAD_FIELDS or source.removeprefix("data.") not in ("", source):
+    if (
+        source == "phone"
+        or source in LEAD_FIELDS
+        or source in DERIVED_FIELDS
+        or source.removeprefix("data.") not in ("", source)
+    ):
         return None
-    return f"{source!r} is no source; write phone, data.<field>, or one of {', '.join(LEAD_FIELDS)}"
+    return f"{source!r} is no source; write phone, data.<field>, or one of {', '.join((*LEAD_FIELDS, *DERIVED_FIELDS))}"

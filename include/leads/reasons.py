@@ -299,6 +299,43 @@ _ALL: Final = (
         "A number of the lead is on a suppression list; the detail names list and field.",
         "Do not call it. If the entry is wrong, have the list's owner remove it.",
     ),
+    # Held: by a rule pack. The detail names rule, pack and version.
+    Reason(
+        "no_rule_pack",
+        "held",
+        "The number belongs to a country whose rules the flow does not name.",
+        "Name the country under `packs.countries` in the flow file, or load the lead through a flow that has it.",
+    ),
+    Reason(
+        "zone_unknown",
+        "held",
+        "Neither a field of the lead nor its number nor its address tells its time zone.",
+        "Fill in time zone or state at the source; see `packs.zone_field` and `packs.state_field` in the flow file.",
+    ),
+    Reason(
+        "zone_conflict",
+        "held",
+        "The lead's own time zone, its number and its address contradict each other.",
+        "Correct the wrong one at the source; `packs.zone_conflict` in the flow file says what happens to such leads.",
+    ),
+    Reason(
+        "consent_missing",
+        "held",
+        "The rules ask for consent, and its date or its source is not on record.",
+        "Record where and when the consent was given, or do not call the lead in this way.",
+    ),
+    Reason(
+        "outside_calling_hours",
+        "held",
+        "The lead may not be called at this moment; the detail says from when it may.",
+        "Nothing to do: a later run takes it. `packs.outside_hours` in the flow file can send it with its next moment.",
+    ),
+    Reason(
+        "no_calling_window",
+        "held",
+        "The lead's time zones and rules leave no common moment in the next two weeks.",
+        "Give the lead a time zone or a state of its own, so that fewer zones are possible.",
+    ),
     # Held
     Reason(
         "plan_only",
@@ -311,6 +348,12 @@ _ALL: Final = (
         "held",
         "A guard refused the load, so nothing was sent.",
         "Read the guard's reason in the report; correct the source, or change the guard's limit in the flow file.",
+    ),
+    Reason(
+        "not_approved",
+        "held",
+        "A person had to approve the load, and did not, so nothing was sent.",
+        "Read who said no and why in the report; start a new run, or clear the task `approve` to ask again.",
     ),
     Reason(
         "already_delivered",
@@ -353,6 +396,9 @@ _ALL: Final = (
 
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({reason.code: reason for reason in _ALL})
 """Every reason by its code."""
+
+CALLED_LATER: Final = ("outside_calling_hours",)
+"""Reasons of leads that are fit to call, only not now: guards count them as valid."""
 
 
 def page() -> str:

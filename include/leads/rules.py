@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from include.leads import packs
 
 PhoneField = Literal["phone1", "phone2", "phone3"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
@@ -55,6 +58,19 @@ class SuppressionList(BaseModel):
         description="Oldest acceptable age in days. An older list, or one of unknown age, stops the load.",
     )
 
+    registry: str | None = Field(
+        None,
+        description="Country (ISO code) whose do-not-call registry this is. Without max_age_days, the age that its "
+        "rule pack allows holds.",
+    )
+
+    @field_validator("registry")
+    @classmethod
+    def _has_a_pack(cls, value: str | None) -> str | None:
+        if value is not None and value not in packs.countries():
+            raise ValueError(f"there is no rule pack for {value}; there are {', '.join(packs.countries())}")
+        return value
+
     @model_validator(mode="after")
     def _one_source(self) -> SuppressionList:
         if sum(source is not None for source in (self.file, self.table, self.query)) != 1:
@@ -67,6 +83,95 @@ class SuppressionList(BaseModel):
             raise ValueError("a table or query needs url_env and column")
         if self.as_of is not None and self.as_of_column is not None:
             raise ValueError("give as_of or as_of_column, not both")
+        return self
+
+
+DataField = Annotated[str, StringConstraints(pattern=r"""^[^'"\\]+$""")]
+ZoneSource = Literal["field", "number", "address"]
+
+
+class PackRules(BaseModel):
+    """Which rule packs hold for a flow's leads (docs/hygiene.md). Product rules, not legal advice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    countries: tuple[str, ...] = Field(
+        min_length=1,
+        description="Countries (ISO codes) whose rules hold, with those of their states. A lead of any other country "
+        "is held.",
+    )
+    calls: packs.Calls = Field(
+        description="How the leads are called. live: a person dials or talks from the first word. automated: a dialer "
+        "chooses and dials, or a recorded voice speaks."
+    )
+    override: dict[str, packs.Values] = Field(
+        default_factory=dict,
+        description="Your own values by code of a country or state (US, US-FL); each replaces that of the pack.",
+    )
+    zone_from: tuple[ZoneSource, ...] = Field(
+        ("field", "number", "address"),
+        min_length=1,
+        description="What tells a lead's time zone, in order: its own field, its number, its address.",
+    )
+    zone_field: DataField | None = Field(
+        None, description="Field of the lead's data with its time zone. Left out: the lead's column timezone."
+    )
+    state_field: DataField | None = Field(
+        None, description="Field of the lead's data with its state or province, by code or name."
+    )
+    zone_conflict: Literal["overlap", "first", "hold"] = Field(
+        "overlap",
+        description="When the sources name zones with different clocks. overlap: a lead is called only when all of "
+        "them allow it. first: the first source is right. hold: the lead is held.",
+    )
+    outside_hours: Literal["hold", "schedule", "dialer"] = Field(
+        "hold",
+        description="What becomes of a lead that may not be called at this moment. hold: it is held. schedule: it is "
+        "sent, with its next moment in a column from call_from or call_until. dialer: it is sent; the dialer keeps the "
+        "hours itself.",
+    )
+    time_format: str = Field(
+        "%Y-%m-%dT%H:%M:%SZ",
+        min_length=2,
+        description="How call_from and call_until are written, as for strftime: %Y-%m-%d is a day only.",
+    )
+    time_zone: str = Field("UTC", description="IANA time zone that call_from and call_until are written in.")
+    consent_date: DataField | None = Field(
+        None, description="Field of the lead's data with the date of its consent, beginning YYYY-MM-DD."
+    )
+    consent_source: DataField | None = Field(
+        None, description="Field of the lead's data that says where the consent was given."
+    )
+
+    @field_validator("countries")
+    @classmethod
+    def _have_packs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(value) - set(packs.countries())):
+            raise ValueError(
+                f"there is no rule pack for {', '.join(unknown)}; there are {', '.join(packs.countries())}"
+            )
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no IANA time zone; write one such as Australia/Sydney") from None
+        return value
+
+    @model_validator(mode="after")
+    def _utc_is_marked_as_utc(self) -> PackRules:
+        if self.time_format.endswith("Z") and self.time_zone != "UTC":
+            raise ValueError("time_format: Z stands for UTC; with another time_zone take it off, or write %z")
+        return self
+
+    @model_validator(mode="after")
+    def _codes_are_known(self) -> PackRules:
+        for code in self.override:
+            if not packs.known(code) or code[:2] not in self.countries:
+                raise ValueError(f"override: {code} is none of the countries, and no part of one")
         return self
 
 
@@ -103,6 +208,10 @@ class CleanRules(BaseModel):
     suppression: tuple[SuppressionList, ...] = Field(
         (), description="Lists of numbers that must not be called."
     )
+    packs: PackRules | None = Field(
+        None,
+        description="Rules of the called party's country: calling hours, time zone, consent. Left out: none are asked.",
+    )
     rule: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
@@ -129,3 +238,33 @@ class CleanRules(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError("two suppression lists have the same name")
         return value
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Rules of the flow's packs that nothing in the flow checks, in words."""
+        if self.packs is None:
+            return ()
+        scrubbed = {entry.registry for entry in self.suppression}
+        rules = [packs.rules_of(code, self.packs.override.get(code)) for code in self.packs.countries]
+        return tuple(
+            f"the do-not-call registry of {rule.code} (no suppression list has `registry: {rule.code}`)"
+            for rule in rules
+            if rule.registry_max_age_days is not None and rule.code not in scrubbed
+        )
+
+    @property
+    def dated_suppression(self) -> tuple[SuppressionList, ...]:
+        """The suppression lists, a registry's with the age that its rule pack allows where none is given."""
+        override = self.packs.override if self.packs else {}
+        return tuple(
+            entry
+            if entry.registry is None or entry.max_age_days is not None
+            else entry.model_copy(
+                update={
+                    "max_age_days": packs.rules_of(
+                        entry.registry, override.get(entry.registry)
+                    ).registry_max_age_days
+                }
+            )
+            for entry in self.suppression
+        )

@@ -35,6 +35,14 @@ LEAD_COLUMNS: Final[dict[str, pl.DataType]] = {
     "data": pl.String(),  # the lead's free fields, one JSON object as text
 }
 
+SCREENED_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "zone": pl.String(),  # IANA time zones of the lead, with blanks between several
+    "call_from": pl.String(),  # when it may next be called, as the flow's `packs.time_format` writes it
+    "call_until": pl.String(),  # the end of that window, likewise
+    "packs": pl.String(),  # the rules that it was decided by: code and version of each pack
+}
+"""What a flow with rule packs adds to every kept lead."""
+
 OUTCOME_COLUMNS: Final[dict[str, pl.DataType]] = {
     "row_key": pl.String(),
     "state": pl.String(),

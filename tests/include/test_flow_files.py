@@ -76,6 +76,13 @@ def test_good_files(tmp_path, keys):
     assert flow.dag_id == f"{keys['kind']}__{keys['name']}"
 
 
+def test_a_delivery_maps_what_rule_packs_add(tmp_path):
+    packs = {"countries": ["US"], "calls": "live", "outside_hours": "schedule"}
+    keys = changed(FIVE9, {"columns.1.from": "call_from", "clean": {"packs": packs}})
+    flow = read_flow_file(put(tmp_path, keys))
+    assert flow.recipe.columns == (("number1", "phone"), ("key", "call_from"))
+
+
 def test_the_shipped_files_are_good():
     folder = settings.PROJECT_ROOT / "include" / "flows"
     found = [load_flows(kind, folder) for kind in KINDS.values()]
@@ -135,6 +142,17 @@ RULES = [
         {"clean": {"suppression": [{"name": "x"}]}},
         "clean.suppression.0: give exactly one of file, table",
     ),
+    (
+        FIVE9,
+        {"columns.1.from": "call_from"},
+        "call_from needs rule packs; say which under clean.packs",
+    ),
+    (
+        FIVE9,
+        {"clean": {"packs": {"countries": ["US"], "calls": "live", "outside_hours": "schedule"}}},
+        "clean.packs.outside_hours: schedule needs a column from call_from or call_until",
+    ),
+    (FIVE9, {"clean": {"packs": {"countries": ["US"]}}}, "clean.packs.calls: is needed"),
     (FIVE9, {"released": "perhaps"}, "released: Input should be a valid boolean"),
     # PureCallerID
     (FIVE9, {"dialer": "genesys"}, "dialer: Input should be 'five9' or 'ringcx'"),

@@ -386,6 +386,15 @@ def test_suppressed_and_repeated_leads_count_as_fit_to_call(tmp_path):
         "rejected": {"duplicate_key": 2, "duplicate_phone": 1, "phone_letters": 4},
         "suppressed": {"x": 3},
     }
+    later = {"held": {"outside_calling_hours": 5, "zone_unknown": 5}}
+    assert (
+        plan(tmp_path / "c", [lead(0)], decided=later, limits=GuardLimits(min_valid_percent=54))["decision"]
+        == "apply"
+    )  # 6 of 11
+    assert (
+        plan(tmp_path / "d", [lead(0)], decided=later, limits=GuardLimits(min_valid_percent=55))["decision"]
+        == "refused"
+    )
     limits = GuardLimits(min_valid_percent=60)
     fit = plan(tmp_path / "a", [lead(0)], decided=decided, limits=limits)  # 7 of 11
     assert fit["decision"] == "apply"

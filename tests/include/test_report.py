@@ -235,6 +235,33 @@ def test_a_good_night_reads_verdict_first():
     assert text.count("…12") == 5
 
 
+PACKS = {
+    "packs": ["US 2026-11-21", "US-FL 2026-11-21"],
+    "zone_from": {"field": 9000, "number": 900, "nothing": 100},
+    "conflicts": 12,
+    "unreadable": 0,
+    "zone_conflict": "overlap",
+    "unchecked": ["the do-not-call registry of US (no suppression list has `registry: US`)"],
+}
+
+
+def test_rule_packs_say_what_they_decided_by():
+    decided = {**PLAN["decided"], "held": {"outside_calling_hours": 300}}
+    plan = PLAN | {"decided": decided, "held": {"already_delivered": 5}, "packs": PACKS}
+    text = report_markdown(plan, SUMMARY, [], [BATCH])
+    for line in (
+        "Decided by US 2026-11-21, US-FL 2026-11-21. Product rules, not legal advice.",
+        "Of 12 leads the sources name zones with different clocks; they are called only when all of these allow it.",
+        "Not checked: the do-not-call registry of US (no suppression list has \\`registry: US\\`).",
+        "| the lead's own field | 9,000 |",
+        "| nothing: held | 100 |",
+        "| held | `outside_calling_hours` | 300 " + words("outside_calling_hours"),
+        "| held | `already_delivered` | 5 " + words("already_delivered"),
+    ):
+        assert line in text.splitlines()
+    assert "Rule packs" not in report_markdown(PLAN | {"packs": None}, SUMMARY, [], [BATCH])
+
+
 def test_a_refused_night_says_why_and_what_to_do():
     refusal = {"guard": "shrink", "text": "The list would shrink from 100 to 3 rows."}
     plan = PLAN | {"decision": "refused", "refusals": [refusal]}

@@ -90,7 +90,7 @@ class CleanLeadsOperator(DeliveryOperator):
     """
     Clean the snapshot's leads by the flow's rules: kept leads, and an outcome for every other.
 
-    Returns `{"clean", "kept", "decided", "changes", "suppression"}`.
+    Returns `{"clean", "kept", "decided", "changes", "suppression", "packs"}`.
 
     :param found: what FindSnapshotOperator returned. (templated)
     """
@@ -117,6 +117,7 @@ class CleanLeadsOperator(DeliveryOperator):
                 "decided": result.outcomes,
                 "changes": result.changes,
                 "suppression": list(result.suppression),
+                "packs": result.packs,
             }
             out.commit(
                 scratch, Manifest(kind="clean", rows=result.kept, night=self.found["night"], facts=facts)
@@ -219,6 +220,7 @@ class PlanLoadOperator(DeliveryOperator):
             | {
                 "to_send": plan["to_send"],
                 "suppression": plan["suppression"],
+                "packs": plan["packs"],
                 "refused_by": [refusal["guard"] for refusal in plan["refusals"]],
                 "requested_by": self.found["requested_by"],
                 "reason": self.found["reason"],

@@ -1,0 +1,133 @@
+"""Writes `docs/hygiene.md` from the rule packs and the texts below: `python -m include.hygiene_docs`.
+
+A test fails when the page differs, so that no value of a pack goes without its source on the page.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from include.leads.packs import Attempts, ClosedOn, Pack, packs, version
+
+HEAD: Final = """# Hygiene
+
+What a flow can ask of its leads before they are sent. **These are product rules, not legal advice**: they were
+read from the sources named below, on the dates named there, by people who are no lawyers. Where a source was
+second hand, old or seen in part only, the last column says so. Have your own counsel go through the packs that
+you use, and replace what you see differently.
+
+Made from the code and the packs: `python -m include.hygiene_docs > docs/hygiene.md`.
+
+## Switch it on
+
+```yaml
+clean:
+  packs:
+    countries: [US]              # whose rules hold, their states included; leads of any other country are held
+    calls: live                  # or automated: then consent is asked for where a pack says so
+    state_field: state           # field of the lead's data with its state, by code or name
+    outside_hours: hold          # or schedule: send it with its next moment; or dialer: the dialer keeps the hours
+    override:
+      US: {calling_hours: {mon-fri: "09:00-20:00", sat: "10:00-17:00"}}
+      US-FL: {attempts: null}    # null takes a rule away
+  suppression:
+    - {name: national_dnc, file: dnc.txt, registry: US}   # at most 31 days old, as the pack says
+```
+
+Every key is on the page of [flow files](flows.md#packrules). Every row that a pack holds back carries rule,
+pack, version and reason in its outcome ([reasons](reasons.md#held)); the report says which packs decided, what
+told the time zones, and which rules of the packs nothing in the flow checks. It fails closed: what nobody knows
+is held, never sent.
+
+## Where a lead is
+
+* **Country**: that of its number, by libphonenumber.
+* **State**: the one of its address (`state_field`) and the one of its area code. Where they differ, the rules
+  of both hold; where neither is known, the rules of all states of the country.
+* **Time zone**: its own field (`timezone`, or `zone_field`), then its number, then its address; `zone_from`
+  changes the order. A number that is tied to no area (a toll-free one, a mobile one in most countries) says
+  only the country; then all zones of that country are possible. **Several possible zones mean the overlap of
+  all**: the lead is called only when every one of these clocks allows it. Toll-free numbers of North America
+  may be anywhere in two dozen countries, so they say nothing.
+* **Contradictions** (the sources name zones whose clocks differ at this moment) are counted in the report. By
+  default the overlap of all named zones holds; `zone_conflict` can trust the first source, or hold the lead.
+* `UTC` and fixed offsets in a lead's own field are no places: they count as unreadable, and the next source is
+  asked.
+
+## When it may be called
+
+The next window is looked for over two weeks, with the clock changes and holidays in them: a moment is open when
+the wall clock of every zone and the hours of every jurisdiction say so. `outside_hours` decides what becomes of
+a lead outside it:
+
+| value | what happens | good for |
+| --- | --- | --- |
+| `hold` | it is held as `outside_calling_hours`; a later run takes it | lists that are dialled at once |
+| `schedule` | it is sent with its next moment in a column, `from: call_from` or `from: call_until` | Platform \
+`nextAttemptTimestamp`, iSales `recycleTime`, Ozonetel `ExpiryDate` |
+| `dialer` | it is sent; map `from: zone` if the dialer wants it | dialers that keep calling hours themselves |
+
+`time_format` and `time_zone` write the moments as the vendor wants them: `"%Y-%m-%d %H:%M:%S"` for iSales,
+`"%Y-%m-%d"` with the dialer's own time zone and `from: call_until` for Ozonetel. A list that is loaded at night
+and dialled in the morning wants `schedule` or `dialer`: at night nearly every lead is outside its hours.
+
+Mapped moments change from run to run, so a list with `call_from` is loaded anew each time instead of answering
+*unchanged*.
+
+## The packs
+
+"""
+
+NAMES: Final = {
+    "calling_hours": "calling hours of the called party",
+    "closed_on": "no calls on",
+    "registry_max_age_days": "oldest registry file, days",
+    "attempts": "most attempts of a number",
+    "opt_out_days": "days to follow an opt-out",
+    "consent_for": "calls that need consent",
+}
+
+
+def page() -> str:
+    """Return `docs/hygiene.md`: the texts, and one table per country with every value of its packs."""
+    countries = [pack for pack in packs().values() if "-" not in pack.code]
+    return HEAD + "\n".join(_country(pack) for pack in countries)
+
+
+def _country(country: Pack) -> str:
+    lines = [
+        f"### {country.name.partition(',')[0]}",
+        "",
+        "| pack | rule | value | source | as of | not settled |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for pack in packs().values():
+        if pack.code[:2] != country.code:
+            continue
+        for name, fact in pack.facts.items():
+            source = f"[{_cell(fact.source)}]({fact.url})"
+            lines.append(
+                f"| {pack.code} {version(pack.code)} | {NAMES[name]} | {_cell(_value(fact.value))} | {source} "
+                f"| {fact.as_of} | {_cell(fact.unsure)} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: object) -> str:
+    """A value of a pack in words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{days} {hours}" for days, hours in value.items())
+    if isinstance(value, ClosedOn):
+        return ", ".join([*(f"public holidays of {code}" for code in value.calendars), *value.dates])
+    if isinstance(value, Attempts):
+        return f"{value.max} in {value.hours:g} hours"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
