@@ -1,15 +1,20 @@
-"""The Platform API as a source of leads."""
+"""The Platform API: a source of leads, and a list that leads are pushed to."""
 
 from __future__ import annotations
 
 import re
 from datetime import date, datetime, time, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from include.flow_files.base import FlowFile, Text, known_zone
+from include.flow_files.delivery import Delivery, Recipe
+from include.vendors import platform
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class LeadFilters(BaseModel):
@@ -71,3 +76,111 @@ class PlatformSource(FlowFile):
     def last_night(self, now: datetime) -> date:
         """The last night that is over at `now`."""
         return now.astimezone(ZoneInfo(self.zone)).date() - timedelta(days=1)
+
+
+UNIQUE_SOURCES = ("customer_key", "row_key", "lead_id")
+"""What a customer key may come from: columns in which no two leads of a snapshot have the same."""
+
+
+class PlatformPushFlow(Delivery):
+    """One list of the Platform API that leads are pushed to: DAG `push_platform_leads__<name>`."""
+
+    kind: Literal["push_platform_leads"]
+    connection: Text = Field("platform_default", description="Airflow connection of type platform.")
+    campaign: int = Field(description="Id of the outbound campaign that the list belongs to.")
+    list: Text = Field(max_length=100, description="Name of the list.")
+    create_list: bool = Field(
+        False, description="Whether the list is created when the campaign has none of this name."
+    )
+    when_live: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="Whether leads may be added while the list is loaded in the dialler and its campaign is active: "
+        "they would be called at once.",
+    )
+    chunk_rows: int = Field(
+        500, ge=1, le=platform.MAX_LEADS, description="Leads of one import, 1,000 at most."
+    )
+    import_hours: float = Field(
+        2.0, gt=0, le=72, description="How long an import may take before its rows count as uncertain."
+    )
+    lookup_minutes: float = Field(
+        10.0,
+        ge=0,
+        le=1440,
+        description="After a lost answer: how long to wait before the leads are looked up, so that an import that is "
+        "still running is over by then.",
+    )
+    min_valid_share: float = Field(
+        0.5, ge=0, le=1, description="Smallest share of rows the vendor must take for a run to be green."
+    )
+
+    @model_validator(mode="after")
+    def _what_the_vendor_takes(self) -> PlatformPushFlow:
+        sources = {column.to: column.source for column in self.columns}
+        if len(sources) != len(self.columns):
+            raise ValueError("columns: each target may stand only once")
+        fields = set(platform.WRITE_FIELDS) - {"listId", "leadData"}
+        for name in sources:
+            if name not in fields and name.removeprefix(platform.DATA_PREFIX) in ("", name):
+                raise ValueError(
+                    f"columns: {name} is no field of a lead; write {platform.DATA_PREFIX}<field>, or one of "
+                    f"{', '.join(sorted(fields))}"
+                )
+        if sources.get("phone1") != "phone":
+            raise ValueError("columns: phone1 must come from `phone`, the cleaned number")
+        if sources.get("customerKey") not in UNIQUE_SOURCES:
+            raise ValueError(
+                f"columns: customerKey must come from one of {', '.join(UNIQUE_SOURCES)}; by it a lead is found again "
+                "when an answer was lost"
+            )
+        if sources["customerKey"] == "customer_key" and "key" not in self.clean.unique_by:
+            raise ValueError("clean.unique_by: must hold `key`, because customerKey comes from customer_key")
+        return self
+
+    @property
+    def vendor(self) -> str:
+        """Name of the vendor that is called."""
+        return platform.VENDOR
+
+    @property
+    def target(self) -> str:
+        """The ledger's name for the list."""
+        return f"{self.vendor}:{self.connection}:{self.campaign}:{self.list}"
+
+    @property
+    def list_name(self) -> str:
+        """The list by its name."""
+        return self.list
+
+    @property
+    def recipe(self) -> Recipe:
+        """International numbers, always added: the vendor updates no lead by its key (PL-19)."""
+        return self.recipe_for(None)
+
+    def recipe_for(self, agents: frozenset[int] | None) -> Recipe:
+        """The recipe, where leads that are assigned to others than these agents are rejected; None: to anybody."""
+
+        def shape(frame: pl.DataFrame, cells: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series, dict[str, int]]:
+            from include.push.rows import fit_cells
+
+            return fit_cells(cells, agents=agents)
+
+        return Recipe(
+            columns=tuple((column.to, column.source) for column in self.columns),
+            phone="phone",
+            replaces=False,
+            updates=False,
+            options={"campaign": self.campaign, "list": self.list, "chunk_rows": self.chunk_rows},
+            unique="customerKey",
+            shape=shape,
+        )
+
+    @property
+    def assigns_agents(self) -> bool:
+        """Whether leads are assigned to agents."""
+        return any(column.to == "agentId" for column in self.columns)
+
+    @property
+    def safe_to_resend(self) -> bool:
+        """Never blindly: what a broken load left there is looked up first, lead by lead, by that load itself."""
+        return False

@@ -404,12 +404,16 @@ class DirectRun(AnyRun):
             if isinstance(value, PlainXComArg):
                 setattr(task, field, self.xcom(value.operator.task_id))
         context = {**self._about, "ti": _TaskInstance(self, task.task_id)}
-        try:
-            result = task.execute(context)
-        except TaskDeferred as deferred:
-            classpath, arguments = deferred.trigger.serialize()
-            trigger = import_string(classpath)(**json.loads(json.dumps(arguments)))
-            result = getattr(task, deferred.method_name)(context, event=asyncio.run(_first_event(trigger)))
+        method, event = task.execute, {}
+        while True:
+            try:
+                result = method(context, **event)
+                break
+            except TaskDeferred as deferred:
+                classpath, arguments = deferred.trigger.serialize()
+                trigger = import_string(classpath)(**json.loads(json.dumps(arguments)))
+                method = getattr(task, deferred.method_name)
+            event = {"event": asyncio.run(_first_event(trigger))}
         self.push(task.task_id, "return_value", result)
 
     def push(self, task: str, key: str, value: Any) -> None:
@@ -446,10 +450,10 @@ def make_dag(installation: Path) -> Callable[[dict[str, Any]], Any]:
         for other in installation.glob("*.yaml"):
             other.unlink()
         (installation / f"{flow['name']}.yaml").write_text(yaml.safe_dump(flow, sort_keys=False))
-        file = folder / "load_purecallerid_lists.py"
+        file = next(one for one in folder.glob("*.py") if f"`kind: {flow['kind']}`" in one.read_text())
         bag = BundleDagBag(dag_folder=str(file), bundle_path=folder, bundle_name="dags-folder")
         assert not bag.import_errors
-        dag = bag.dags[f"load_purecallerid__{flow['name']}"]
+        dag = bag.dags[f"{flow['kind']}__{flow['name']}"]
         for task in dag.tasks:
             task.retries, task.retry_delay, task.retry_exponential_backoff = retries, timedelta(0), 0
         return dag

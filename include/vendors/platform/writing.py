@@ -57,7 +57,7 @@ _WORDS: Final = {
     datetime: "a time with an offset, such as 2026-11-21T09:00:00+11:00",
     dict: "an object",
 }
-_WHOLE: Final = re.compile(r"[+-]?\d{1,18}")
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class LeadFieldError(ValueError):
@@ -167,9 +167,11 @@ def _checked(name: str, value: Any) -> Any:
     if kind is dict:
         return _checked_data(value)
     if kind is datetime:
-        value = value.isoformat() if isinstance(value, datetime) else value
-        if not isinstance(value, str) or not _is_time(value):
+        text = value.isoformat() if isinstance(value, datetime) else value
+        if not isinstance(text, str) or not _is_time(text):
             raise LeadFieldError(f"{name} must be {_WORDS[kind]}")
+        # The vendor shows `+1000` too, but takes date-time (RFC 3339), which wants the colon.
+        value = datetime.fromisoformat(text).isoformat()
     elif not isinstance(value, kind) or isinstance(value, bool):
         raise LeadFieldError(f"{name} must be {_WORDS[kind]}")
     return value
