@@ -14,7 +14,7 @@ from include.flow_files.files import (
     load_flows,
     read_flow_file,
 )
-from include.flow_files.platform import LeadFilters, PlatformSource
+from include.flow_files.platform import LeadFilters, PlatformPushFlow, PlatformSource
 from include.flow_files.purecallerid import PureCallerIdFlow
 from include.flow_files.vicidial import ArchiveFlow
 
@@ -27,6 +27,7 @@ __all__ = [
     "FlowFile",
     "FlowFileError",
     "LeadFilters",
+    "PlatformPushFlow",
     "PlatformSource",
     "PureCallerIdFlow",
     "Recipe",

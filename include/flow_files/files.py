@@ -12,13 +12,14 @@ from pydantic import ValidationError
 from include import settings
 from include.flow_files.base import FlowFile
 from include.flow_files.delivery import Delivery
-from include.flow_files.platform import PlatformSource
+from include.flow_files.platform import PlatformPushFlow, PlatformSource
 from include.flow_files.purecallerid import PureCallerIdFlow
 from include.flow_files.vicidial import ArchiveFlow
 
 KINDS: Final[dict[str, type[FlowFile]]] = {
     "pull_platform_leads": PlatformSource,
     "load_purecallerid": PureCallerIdFlow,
+    "push_platform_leads": PlatformPushFlow,
     "archive_vicidial_leads": ArchiveFlow,
 }
 
