@@ -110,12 +110,6 @@ _ALL: Final = (
         "Load the lead through a vendor that takes this country, or give a ten-digit number.",
     ),
     Reason(
-        "foreign_number",
-        "rejected",
-        "The number is of another country, and this flow writes numbers without a country code.",
-        "Set `number_form: international` in the flow file, or load the lead through another flow.",
-    ),
-    Reason(
         "other_country",
         "rejected",
         "The number is good, but of another country than the flow's region, and the flow sends no country codes.",

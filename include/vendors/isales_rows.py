@@ -48,8 +48,8 @@ NumberForm = Literal["international", "national"]
 class RowRules:
     """How a flow's leads become cells.
 
-    :param form: `international` writes country code and number, `national` leaves the country code of the flow's
-        region off and rejects numbers of other countries.
+    :param numbers: `international`: with the country code; `national`: without it, for numbers of the flow's region
+        only.
     :param prefix: digits in front of every number, such as 00 or a line's 9.
     :param every_number: whether all usable numbers of a lead stand in its cell, tried in order, or only the first.
     :param delay_seconds: how long the dialer waits before each number after the first.
@@ -60,7 +60,7 @@ class RowRules:
     """
 
     clean: CleanRules
-    form: NumberForm = "international"
+    numbers: NumberForm = "international"
     prefix: str = ""
     every_number: bool = False
     delay_seconds: int = 0
@@ -82,7 +82,7 @@ def shape(
 
     problems: list[tuple[pl.Series, str]] = []  # (which rows, reason), the first that applies counts
     called, foreign = _called(leads, rules)
-    problems.append((foreign, "foreign_number"))
+    problems.append((foreign, "other_country"))
     out = {"called": called}
     for name in ("sessionId", "caller", "callData", "customField", "recycleTime", "priority"):
         if name in cells.columns:
@@ -163,7 +163,7 @@ def _text(number: pl.Expr, rules: RowRules) -> pl.Expr:
     import polars as pl
 
     digits = number.cast(pl.String)
-    if rules.form == "national":
+    if rules.numbers == "national":
         code = str(phonenumbers.country_code_for_region(rules.clean.region))
         digits = pl.when(digits.str.starts_with(code)).then(digits.str.slice(len(code)))
     return pl.lit(rules.prefix) + digits

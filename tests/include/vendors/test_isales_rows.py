@@ -64,8 +64,8 @@ def test_called_is_real_json_with_text_and_no_plus():
     [
         ({}, "12012000001"),
         ({"prefix": "00"}, "0012012000001"),
-        ({"form": "national"}, "2012000001"),
-        ({"form": "national", "prefix": "9"}, "92012000001"),
+        ({"numbers": "national"}, "2012000001"),
+        ({"numbers": "national", "prefix": "9"}, "92012000001"),
     ],
 )
 def test_forms_of_a_number(rules, number):
@@ -74,10 +74,10 @@ def test_forms_of_a_number(rules, number):
 
 
 def test_a_national_flow_rejects_numbers_of_other_countries():
-    _, reasons = shaped({"phone1": GB}, {"phone1": GB, "phone2": US}, {}, form="national")
-    assert reasons == ["foreign_number", "foreign_number", None]
+    _, reasons = shaped({"phone1": GB}, {"phone1": GB, "phone2": US}, {}, numbers="national")
+    assert reasons == ["other_country", "other_country", None]
     ((row,), reasons) = shaped(
-        {"phone1": "020 7946 0958"}, form="national", prefix="0", clean=CleanRules(region="GB")
+        {"phone1": "020 7946 0958"}, numbers="national", prefix="0", clean=CleanRules(region="GB")
     )
     assert numbers(row["called"]) == ["02079460958"] and reasons == [None]
 
@@ -92,7 +92,7 @@ def test_several_numbers_of_one_customer_in_order_each_once():
     ]
     ((cells,), _) = shaped({"phone1": US, "phone2": "2012000001", "phone3": "+12012000001"}, **rules)
     assert json.loads(cells["called"]) == [{"calledNo": "12012000001"}]
-    ((cells,), _) = shaped({"phone1": US, "phone2": GB}, every_number=True, form="national")
+    ((cells,), _) = shaped({"phone1": US, "phone2": GB}, every_number=True, numbers="national")
     assert numbers(cells["called"]) == ["2012000001"], "the other one cannot be written"
 
 
@@ -207,7 +207,7 @@ def test_rows_are_counted_that_were_changed():
 )
 def test_called_always_holds_what_the_vendor_takes(phones, every, form):
     rows = [dict(zip(("phone1", "phone2", "phone3"), found, strict=True)) for found in phones]
-    cells, reasons = shaped(*rows, every_number=every, form=form, delay_seconds=7200)
+    cells, reasons = shaped(*rows, every_number=every, numbers=form, delay_seconds=7200)
     for row, reason, found in zip(cells, reasons, phones, strict=True):
         usable = [phone for phone in found if phone not in (None, "x")]
         if reason is None and usable:
