@@ -73,6 +73,21 @@ def ledger_refusals(
                 f"`listkeeper resolve {open_loads[0]}`.",
             )
         )
+    last = ledger.last_sent(flow.target)
+    if (
+        last is not None
+        and last.id != target.applied_load_id
+        and last.run_id != run_id
+        and night in (None, last.night)
+        and any(batch.delivered for batch in ledger.batches(last.id))
+    ):
+        refusals.append(
+            Refusal(
+                "unfinished_load",
+                f"Load {last.id} put leads on this list, but broke off before it wrote down which: sending them again "
+                f"would call people twice. Clear the load's task in its run ({last.run_id}) first.",
+            )
+        )
     applied = _applied(ledger, flow)
     if applied is not None and night in (None, applied[1].night) and not RunFolder(applied[2]).exists():
         refusals.append(
