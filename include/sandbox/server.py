@@ -56,9 +56,9 @@ class SandboxServer:
             return ftc_leads(today, seed) if leads is None else file_leads(leads, today)
 
         self._socket = _listen(host, port, "--port")
-        self._sftp = SftpServer(_listen(host, sftp_port, "--sftp-port"))
+        self.sftp = SftpServer(_listen(host, sftp_port, "--sftp-port"))
         self._database = VicidialDatabase(vicidial_db)
-        self.sandbox = Sandbox(make_leads, switches or Switches(), self._database, vicidial_leads, self._sftp)
+        self.sandbox = Sandbox(make_leads, switches or Switches(), self._database, vicidial_leads, self.sftp)
         self.base_url = f"http://{host}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             self.sandbox,
@@ -74,7 +74,7 @@ class SandboxServer:
 
     def serve(self) -> None:
         """Serve until interrupted."""
-        with self._sftp:
+        with self.sftp:
             self._server.run(sockets=[self._socket])
 
     def __enter__(self) -> SandboxServer:

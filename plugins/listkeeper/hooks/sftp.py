@@ -247,11 +247,19 @@ class SftpUploadHook(SFTPHook):
                 VENDOR, f"Nothing listens at the SFTP server's address ({operation})."
             ) from None
         except OSError as error:
-            if error.errno is not None:
+            if error.errno is not None or str(error) == "Socket is closed":  # paramiko's own words for a cut
                 raise self._cut(operation) from None
             raise UnavailableError(
                 VENDOR, f"The SFTP server failed in the middle of the {operation}: is its disk full?"
             ) from None
+        finally:
+            self._forget_connection()
+
+    def _forget_connection(self) -> None:
+        """Let go of a connection that nobody uses: the provider's hook keeps one that broke, and would use it again."""
+        if self._conn_count == 0 and self._ssh_conn is not None:
+            self._ssh_conn.close()
+            self._sftp_conn = self._ssh_conn = None
 
     @staticmethod
     def _cut(operation: str) -> UnavailableError:
