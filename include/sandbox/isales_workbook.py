@@ -95,8 +95,13 @@ def _text(cell: Any) -> str:
     return str(cell)
 
 
+def _length(text: str) -> int:
+    """Count characters as a Java server does: one beyond the basic plane counts twice."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
 def _record(cells: dict[str, str], *, call_data_is_json: bool) -> Record:
-    if any(len(cells.get(name, "")) > longest for name, longest in _LONGEST.items()):
+    if any(_length(cells.get(name, "")) > longest for name, longest in _LONGEST.items()):
         raise RowError
     if call_data_is_json and "callData" in cells:
         _read(orjson.loads, cells["callData"])

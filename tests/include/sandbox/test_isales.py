@@ -555,6 +555,8 @@ ROWS = [
     ({"called": GOOD, "callData": "x" * 1024}, True),
     ({"called": GOOD, "callData": "x" * 1025}, False),
     ({"called": GOOD, "customField": "x" * 201}, False),
+    ({"called": GOOD, "customField": "😀" * 100}, True),
+    ({"called": GOOD, "customField": "😀" * 101}, False),
     ({"called": GOOD, "customField": "-"}, True),
     ({"called": GOOD, "recycleTime": "2026-02-29 10:00:00"}, False),
     ({"called": GOOD, "recycleTime": "2026-02-28T10:00:00"}, False),
