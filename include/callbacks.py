@@ -1,21 +1,27 @@
-"""Callbacks that reach us through a relay, for users whose Airflow no vendor can call.
+"""Callbacks: where a vendor shall call, what it may send, and those that reach us through a relay.
 
-A relay of yours (a small public web server, a cloud function) answers at LISTKEEPER_PUBLIC_URL and drops each
-body it gets at `/listkeeper/callbacks/<vendor>/<token>` into the folder or bucket LISTKEEPER_RELAY as
-`<vendor>/<token>/<any name>.json`. Whoever waits for an outcome looks there: `collect` hands each body to the
-ledger, which knows the token, and stores it once. The folders of tokens stay; house-keeping removes them.
+A relay is for users whose Airflow no vendor can call. It (a small public web server, a cloud function) answers at
+LISTKEEPER_PUBLIC_URL and drops each body it gets at `/listkeeper/callbacks/<vendor>/<token>`, as it came, into the
+folder or bucket LISTKEEPER_RELAY as `<vendor>/<token>/<any name>.json`. Whoever waits for an outcome looks there:
+`collect` hands each body to the ledger, which knows the token, and stores it once. The folders of tokens stay;
+house-keeping removes them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from upath import UPath
 
-from include.ledger import BadCallbackError, Ledger, UnknownTokenError
+from include import settings
+from include.ledger import BadCallbackError, Ledger, Receipt, UnknownTokenError
+from include.vendors import ozonetel
+from include.vendors.errors import UnexpectedAnswerError
 
 MAX_BODY: Final = 256 * 1024
 """Bytes of the largest body that is taken, from a relay or by the receiver. A list object has about 2 KiB."""
@@ -25,7 +31,51 @@ SETTLE_SECONDS: Final = 60.0
 
 REFUSED: Final = "refused"
 
+NOT_JSON: Final[Mapping[str, Callable[[bytes], Mapping[str, str]]]] = {
+    ozonetel.VENDOR: ozonetel.callback_record
+}
+"""Vendors whose callbacks come in other shapes than a JSON object: what reads them. Raises UnexpectedAnswerError."""
+
 log = logging.getLogger(__name__)
+
+
+def callback_address(vendor: str, *, allow_http: bool) -> str | None:
+    """Where a vendor shall call back, without the token; None when nobody can reach us.
+
+    https only, because a token stands in it. Raises ValueError for any other address.
+
+    :param allow_http: whether plain http is fine on this machine (a sandbox).
+    """
+    base = settings.public_url()
+    if base is None:
+        return None
+    try:
+        parts = urlsplit(base)
+        scheme, host = parts.scheme, parts.hostname
+    except ValueError:
+        scheme, host = "", None
+    local = allow_http and scheme == "http" and host in ("127.0.0.1", "localhost", "::1")
+    if not local and not (scheme == "https" and host):
+        raise ValueError(
+            "Vendors are only asked to call https addresses. Set LISTKEEPER_PUBLIC_URL to one that reaches the "
+            "callback receiver (or to a relay of yours, see LISTKEEPER_RELAY)."
+        )
+    return f"{base}/listkeeper/callbacks/{vendor}"
+
+
+def receive(ledger: Ledger, vendor: str, token: str, body: bytes) -> Receipt:
+    """Hand the body of a callback to the ledger, in whatever shape its vendor sends it; see `Ledger.receive`."""
+    read = NOT_JSON.get(vendor)
+    if read is None:
+        return ledger.receive(vendor, token, body)
+
+    def reading(body: bytes) -> Mapping[str, str]:
+        try:
+            return read(body)
+        except UnexpectedAnswerError as error:
+            raise BadCallbackError(str(error)) from None
+
+    return ledger.receive(vendor, token, body, reading)
 
 
 def collect(ledger: Ledger, vendor: str, relay_url: str) -> int:
@@ -42,7 +92,7 @@ def collect(ledger: Ledger, vendor: str, relay_url: str) -> int:
         token = file.parent.name
         try:
             body = _read(file)
-            stored += ledger.receive(vendor, token, body).new
+            stored += receive(ledger, vendor, token, body).new
             file.unlink()
         except FileNotFoundError:
             continue  # another process was faster

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,9 +39,15 @@ def issue_token(connection: Connection, batch_id: int, vendor: str, now: datetim
     return token
 
 
-def receive(connection: Connection, vendor: str, token: str, body: bytes, now: datetime) -> Receipt:
+def receive(
+    connection: Connection,
+    vendor: str,
+    token: str,
+    body: bytes,
+    now: datetime,
+    read: Callable[[bytes], Mapping[str, Any]],
+) -> Receipt:
     """Store what a vendor called back, once."""
-    kept = parse(body)
     owner = connection.execute(
         select(batches.c.id, batches.c.load_id, batches.c.seq)
         .join(callbacks, callbacks.c.batch_id == batches.c.id)
@@ -49,6 +55,7 @@ def receive(connection: Connection, vendor: str, token: str, body: bytes, now: d
     ).one_or_none()
     if owner is None:
         raise UnknownTokenError
+    kept = trimmed(read(body))
     new = insert_new(
         connection,
         events,
@@ -73,7 +80,7 @@ def of_batch(connection: Connection, load_id: str, seq: int) -> list[Event]:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object of a callback as it is stored. BadCallbackError for anything else."""
+    """The JSON object of a callback. BadCallbackError for anything else."""
     try:
         value = json.loads(body)
         canonical(value)  # NaN, infinities: not JSON, though Python reads them
@@ -81,7 +88,7 @@ def parse(body: bytes) -> dict[str, Any]:
         raise BadCallbackError("The callback's body is not JSON; nothing was stored.") from None
     if not isinstance(value, dict):
         raise BadCallbackError("The callback's body is JSON but not an object; nothing was stored.")
-    return trimmed(value)
+    return value
 
 
 def _hash(text: str) -> str:

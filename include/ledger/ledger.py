@@ -395,14 +395,22 @@ class Ledger:
 
     # Callbacks
 
-    def receive(self, vendor: str, token: str, body: bytes) -> Receipt:
+    def receive(
+        self,
+        vendor: str,
+        token: str,
+        body: bytes,
+        read: Callable[[bytes], Mapping[str, Any]] = events.parse,
+    ) -> Receipt:
         """Store what a vendor called back, once per batch, whatever state the batch is in.
 
-        BadCallbackError when the body is no JSON object, UnknownTokenError when the token is not one of this
-        vendor's; nothing is stored then.
+        UnknownTokenError when the token is not one of this vendor's, BadCallbackError when the body cannot be read;
+        nothing is stored then.
+
+        :param read: makes an object of the body; raises BadCallbackError. By default the body is a JSON object.
         """
         with self._store.write() as connection:
-            return events.receive(connection, vendor, token, body, self._now())
+            return events.receive(connection, vendor, token, body, self._now(), read)
 
     def events(self, load_id: str, seq: int) -> list[Event]:
         """What was called back about a batch, in order of arrival."""

@@ -162,7 +162,7 @@ def read_answer(status: int, body: bytes) -> Accepted:
 
 
 def _refusal(message: str, status: int) -> VendorError:
-    """The error for one of the documented messages; any other is told with its digits hidden."""
+    """The error for a documented message; any other is judged by its status, or told with its digits hidden."""
     known = re.sub(r"\W+", "", message).lower()
     if known.startswith("toomanyrequests"):
         return RateLimitedError(
@@ -171,33 +171,40 @@ def _refusal(message: str, status: int) -> VendorError:
             retry_after=WINDOW_SECONDS,
             http_status=status,
         )
-    kind: type[VendorError]
-    kind, advice = {
-        "apikeyshouldnotbeempty": (
-            AuthenticationError,
-            "Put the account's API key into the password of the connection.",
-        ),
-        "usernameshouldnotbeempty": (
-            AuthenticationError,
-            "Put the account's user name into the login of the connection.",
-        ),
-        "invalidusernameorapikey": (
-            AuthenticationError,
-            "Compare login (user name) and password (API key) of the connection with the account, and its host with "
-            "the account's region.",
-        ),
-        "campaignnameshouldnotbeempty": (RequestRefusedError, "Fill in `campaign` in the flow file."),
-        "invalidcampaignname": (
-            RequestRefusedError,
-            "`campaign` in the flow file must be the exact name of an outbound campaign of this account.",
-        ),
-        "pleaseprovidevaliddata": (
-            RequestRefusedError,
-            "The vendor could not read the rows. Try another `encoding` in the connection's extras.",
-        ),
-    }.get(known, (RequestRefusedError, "The contract does not know this message; ask the vendor."))
+    if known not in _KNOWN and status >= 400:
+        return _by_status(status)
+    kind, advice = _KNOWN.get(
+        known, (RequestRefusedError, "The contract does not know this message; ask the vendor.")
+    )
     told = re.sub(r"\d(?:[\d\s()+.\-]*\d){3,}", "…", message)[:200]
     return kind(VENDOR, f'Ozonetel refused the load: "{told}". {advice}', http_status=status)
+
+
+_KNOWN: Final[Mapping[str, tuple[type[VendorError], str]]] = {
+    "apikeyshouldnotbeempty": (
+        AuthenticationError,
+        "Put the account's API key into the password of the connection.",
+    ),
+    "usernameshouldnotbeempty": (
+        AuthenticationError,
+        "Put the account's user name into the login of the connection.",
+    ),
+    "invalidusernameorapikey": (
+        AuthenticationError,
+        "Compare login (user name) and password (API key) of the connection with the account, and its host with "
+        "the account's region.",
+    ),
+    "campaignnameshouldnotbeempty": (RequestRefusedError, "Fill in `campaign` in the flow file."),
+    "invalidcampaignname": (
+        RequestRefusedError,
+        "`campaign` in the flow file must be the exact name of an outbound campaign of this account.",
+    ),
+    "pleaseprovidevaliddata": (
+        RequestRefusedError,
+        "The vendor could not read the rows. Try another `encoding` in the connection's extras.",
+    ),
+}
+"""The documented messages, letters only -> what they are, and what to do."""
 
 
 def _by_status(status: int) -> VendorError:
@@ -410,6 +417,9 @@ class FailedRow:
     duplicate: bool
 
 
+MAX_FAILED_FILE_BYTES: Final = 8 * 1024 * 1024
+"""Far more than a file of failed rows can have: 500 rows of 2,000 characters."""
+
 DUPLICATE: Final = "duplicate"
 """The word by which a reason tells of a number that is there already (OZ-13)."""
 
@@ -447,6 +457,40 @@ def read_failed_rows(data: bytes, header: Sequence[str], duplicate: str = DUPLIC
             VENDOR, "The file of failed rows is no CSV; open it in the vendor's console."
         ) from None
     return found
+
+
+def check_failed_file(status: int) -> None:
+    """Raise what fits when the file of failed rows was not served: nothing for a 200."""
+    if status == 200:
+        return
+    if status == 429 or status >= 500:
+        raise UnavailableError(
+            VENDOR, f"The file of failed rows cannot be had now (HTTP {status}).", http_status=status
+        )
+    raise RequestRefusedError(
+        VENDOR,
+        f"The file of failed rows is not served (HTTP {status}); it can be fetched for {FAILED_FILE_HOURS} hours. Look "
+        "at the upload in the vendor's console.",
+        http_status=status,
+    )
+
+
+def probe_verdict(status: int, body: bytes) -> tuple[bool, str]:
+    """What the answer to a load without rows, for a campaign that cannot exist, says of host, user and key.
+
+    The key is checked before the campaign, the campaign before the rows (OZ-9), so a good one is answered with either
+    of two refusals.
+    """
+    try:
+        read_answer(status, body)
+    except VendorError as error:
+        if "Invalid Campaign Name" in str(error) or "Please provide valid data" in str(error):
+            return (
+                True,
+                "Ozonetel answers and accepts user name and key. (An empty load was refused, as it should be.)",
+            )
+        return False, str(error)
+    return False, "Ozonetel took an empty load, which it should refuse. Check the host of the connection."
 
 
 def digits(phone: str) -> str:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -106,23 +105,6 @@ def process_request(
     if dialer == "ringcx":
         body["dedupe"] = dedupe
     return json.dumps(body)
-
-
-def webhook_problem(url: str, *, allow_http: bool) -> str | None:
-    """Why the vendor would not call this URL, None when it would. HTTPS only (DOC); http on loopback by a switch."""
-    try:
-        parts = urlsplit(url)
-        scheme, host = parts.scheme, parts.hostname
-    except ValueError:
-        scheme, host = "", None
-    if scheme == "https" and host:
-        return None
-    if allow_http and scheme == "http" and host in ("127.0.0.1", "localhost", "::1"):
-        return None
-    return (
-        "The vendor only calls https addresses. Set LISTKEEPER_PUBLIC_URL to an https address that reaches the "
-        "callback receiver (or to a relay of yours, see LISTKEEPER_RELAY)."
-    )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include import callbacks
-from include.callbacks import MAX_BODY, collect
-from include.ledger import BatchPlan, Ledger
+from include.callbacks import MAX_BODY, callback_address, collect, receive
+from include.ledger import BadCallbackError, BatchPlan, Ledger
 
 VENDOR = "purecallerid"
 BODY = {"id": "64bea", "status": "FINALIZED"}
@@ -28,9 +28,13 @@ def ledger(tmp_path):
 
 @pytest.fixture
 def load(ledger):
+    return open_load(ledger, VENDOR)
+
+
+def open_load(ledger, vendor):
     opened = ledger.open_load(
         flow="five9_daily",
-        vendor=VENDOR,
+        vendor=vendor,
         dag_id="load_purecallerid__five9_daily",
         run_id="r1",
         target="purecallerid:64be:ATTEMPT",
@@ -173,3 +177,51 @@ def test_many_may_collect_at_the_same_time(tmp_path, ledger, load, token):
     assert (errors, sum(stored)) == ([], 30)
     assert sorted(event.body["n"] for event in ledger.events(load.id, 1)) == list(range(30))
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "allow_http", "called"),
+    [
+        ("https://callbacks.example/x", False, True),
+        ("https://", True, False),
+        ("http://127.0.0.1:8080/x", False, False),
+        ("http://127.0.0.1:8080/x", True, True),
+        ("http://localhost/x", True, True),
+        ("http://[::1]:8080/x", True, True),
+        ("http://callbacks.example/x", True, False),
+        ("http://127.0.0.1.evil.example/x", True, False),
+        ("http://127.0.0.1@evil.example/x", True, False),
+        ("ftp://127.0.0.1/x", True, False),
+        ("callbacks.example", True, False),
+        ("https://[bad/x", True, False),
+    ],
+)
+def test_where_a_vendor_may_call(monkeypatch, url, allow_http, called):
+    monkeypatch.setenv("LISTKEEPER_PUBLIC_URL", url)
+    if called:
+        address = callback_address(VENDOR, allow_http=allow_http)
+        assert address == f"{url.rstrip('/')}/listkeeper/callbacks/{VENDOR}"
+    else:
+        with pytest.raises(ValueError, match="LISTKEEPER_PUBLIC_URL"):
+            callback_address(VENDOR, allow_http=allow_http)
+
+
+def test_without_an_address_nobody_calls(monkeypatch):
+    monkeypatch.delenv("LISTKEEPER_PUBLIC_URL", raising=False)
+    assert callback_address(VENDOR, allow_http=True) is None
+
+
+def test_a_vendor_with_shapes_of_its_own_is_kept_as_one_record(tmp_path, ledger):
+    load = open_load(ledger, "ozonetel")
+    token = ledger.intend(load.id, 1)
+    record = {"transactionId": "17", "status": "Success", "totalNoUploaded": "1", "failedFilePath": " "}
+    with pytest.raises(BadCallbackError):
+        receive(ledger, "ozonetel", token, b"{}")
+    assert receive(ledger, "ozonetel", token, json.dumps({"data": json.dumps(record)}).encode()).new
+    file = tmp_path / "ozonetel" / token / "1.json"  # and once more, through a relay
+    file.parent.mkdir(parents=True)
+    file.write_text('data={"transactionId":"17","status":"Success","totalNoUploaded":1}')
+    assert collect(ledger, "ozonetel", str(tmp_path)) == 0
+    assert not file.exists()
+    (event,) = ledger.events(load.id, 1)
+    assert (event.body["totalNoUploaded"], event.body["failedFilePath"]) == ("1", "")

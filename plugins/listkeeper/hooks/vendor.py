@@ -23,7 +23,13 @@ from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, Missin
 from requests_toolbelt.adapters.socket_options import TCPKeepAliveAdapter
 from urllib3.exceptions import NewConnectionError
 
-from include.vendors.errors import AuthenticationError, LostAnswerError, UnavailableError, VendorError
+from include.vendors.errors import (
+    AuthenticationError,
+    LostAnswerError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    VendorError,
+)
 
 HTTP_EXTRAS = ("verify", "cert", "proxies", "timeout", "trust_env", "headers")
 """Extras of every vendor connection; `verify` is true, false or the path of a CA file."""
@@ -44,11 +50,16 @@ class UploadAdapter(TCPKeepAliveAdapter):  # type: ignore[misc]
 
 
 class NoQueries(logging.Filter):
-    """Takes the query off every URL that urllib3 logs: it may hold a customer key."""
+    """Takes the query off every URL that urllib3 logs (it may hold a customer key), and the path of a signed one."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(re.sub(r"\?\S*", "?...", a) if isinstance(a, str) else a for a in record.args)
+            record.args = tuple(
+                re.sub(r"\?\S*", "?...", re.sub(r"\S*\?\S*[Ss]ignature=\S*", "/...", a))
+                if isinstance(a, str)
+                else a
+                for a in record.args
+            )
         return True
 
 
@@ -185,7 +196,9 @@ class VendorHook(HttpHook):
             self._session.close()
             self._session = None
 
-    def send(self, method: str, url: str, *, operation: str, **kwargs: Any) -> Answer:
+    def send(
+        self, method: str, url: str, *, operation: str, most_bytes: int | None = None, **kwargs: Any
+    ) -> Answer:
         """
         Send one request and read its answer whole; redirects are not followed, they would drop a body or leak a key.
 
@@ -193,6 +206,7 @@ class VendorHook(HttpHook):
         out. The errors name the operation, never the URL: it may hold a customer key or a token.
 
         :param operation: what the request is for, in words for the error message.
+        :param most_bytes: the largest body that is read; UnexpectedAnswerError for a larger one.
         """
         session = self.session()
         try:
@@ -204,8 +218,10 @@ class VendorHook(HttpHook):
                 # Said again: by themselves a session's settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
                 verify=session.verify,
                 proxies=dict(session.proxies),
+                stream=most_bytes is not None,
                 **kwargs,
             )
+            body = response.content if most_bytes is None else self._read(response, most_bytes)
         except requests.exceptions.ConnectTimeout:
             raise self._never_left(operation, "no connection in time") from None
         except requests.exceptions.SSLError as error:
@@ -233,7 +249,19 @@ class VendorHook(HttpHook):
             raise self._lost(operation, "no answer came in time") from None
         except requests.exceptions.RequestException as error:
             raise self._lost(operation, type(error).__name__) from None
-        return Answer(response.status_code, response.headers, response.content)
+        return Answer(response.status_code, response.headers, body)
+
+    def _read(self, response: requests.Response, most_bytes: int) -> bytes:
+        """Read a body in pieces, up to a limit."""
+        body = bytearray()
+        with response:
+            for piece in response.iter_content(64 * 1024):
+                body += piece
+                if len(body) > most_bytes:
+                    raise UnexpectedAnswerError(
+                        self.vendor, f"What {self.hook_name} sent is larger than {most_bytes} bytes."
+                    )
+        return bytes(body)
 
     def _never_left(self, operation: str, why: str) -> VendorError:
         return UnavailableError(

@@ -109,6 +109,7 @@ class LoadListOperator(SendOperator):
             self._send(ledger, load, paths[PAYLOAD])
 
     def _send(self, ledger: Ledger, load: Load, payload: Path) -> None:
+        from include.callbacks import callback_address
         from include.ledger import OlderSourceError, TargetPausedError
         from listkeeper.hooks.purecallerid import PureCallerIdHook
 
@@ -122,7 +123,7 @@ class LoadListOperator(SendOperator):
             try:
                 # What can go wrong on our side goes wrong before the intent: after it the rows count as perhaps sent.
                 hook.session()
-                callbacks = self._callback_address(hook)
+                callbacks = callback_address(purecallerid.VENDOR, allow_http=hook.allows_http_webhook())
                 mapped = purecallerid.mapping(header, [column.to for column in flow.columns])
                 ledger.claim_target(load.id, timedelta(hours=flow.callback_hours) + CLAIM_MARGIN)
                 token = ledger.intend(load.id, SEQ, again=flow.safe_to_resend)
@@ -157,17 +158,6 @@ class LoadListOperator(SendOperator):
                 raise
         ledger.accept(load.id, SEQ, answer.id, {"status": answer.status, "metrics": answer.metrics.__dict__})
         self.log.info("PureCallerID took the load as %s (%s).", answer.id, answer.status)
-
-    def _callback_address(self, hook: Any) -> str | None:
-        """Where the vendor shall call back, without the token. Raises ValueError when it would not call there."""
-        base = settings.public_url()
-        if base is None:
-            return None
-        address = f"{base}/listkeeper/callbacks/{purecallerid.VENDOR}"
-        problem = purecallerid.webhook_problem(address, allow_http=hook.allows_http_webhook())
-        if problem:
-            raise ValueError(problem)
-        return address
 
     @staticmethod
     def _stop(why: str) -> NoReturn:

@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from include.callbacks import MAX_BODY
+from include import callbacks
+from include.callbacks import MAX_BODY, NOT_JSON
 from include.ledger import BadCallbackError, Receipt, UnknownTokenError
 from listkeeper.hooks.ledger import open_ledger
 
@@ -34,7 +35,7 @@ router = APIRouter()
 @router.post(CALLBACKS + "{vendor}/{token}")
 async def receive(vendor: str, token: str, request: Request) -> dict[str, bool]:
     """Store one callback; `stored` tells whether it said something new."""
-    if not _is_json(request.headers.get("content-type", "")):
+    if vendor not in NOT_JSON and not _is_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "Send application/json.")
     try:
         async with asyncio.timeout(READ_SECONDS):
@@ -82,4 +83,4 @@ async def _read(request: Request) -> bytes:
 def _store(vendor: str, token: str, body: bytes) -> Receipt:
     if not re.fullmatch(r"[a-z_]{1,40}", vendor):
         raise UnknownTokenError
-    return open_ledger().receive(vendor, token, body)
+    return callbacks.receive(open_ledger(), vendor, token, body)

@@ -7,6 +7,7 @@ import logging
 import shutil
 import threading
 import uuid
+from urllib.parse import urlencode
 
 import pytest
 from fastapi.testclient import TestClient
@@ -218,6 +219,44 @@ def test_the_same_body_from_many_at_once_is_stored_once(client, ledger, load, to
     assert bodies(ledger, load) == [FINALIZED]
 
 
+RECORD = {
+    "totalNoUploaded": "10",
+    "numbersProcessed": "9",
+    "numbersNotProcessed": "1",
+    "failedFilePath": " https://b.s3.ap-south-1.amazonaws.com/f.csv ",
+    "transactionId": "1720678529012345678901234",
+    "status": "Success",
+    "message": "File Successfully uploaded.",
+    "startDateTime": "2024-07-11 11:45:29",
+    "endDateTime": "2024-07-11 11:45:30",
+}
+SHAPES = {
+    "object": ("application/json", json.dumps({"data": RECORD})),
+    "string": ("application/json", json.dumps({"data": json.dumps(RECORD)})),
+    "form": ("application/x-www-form-urlencoded", urlencode({"data": json.dumps(RECORD)})),
+    "raw_unescaped": ("text/plain", '{"data":"' + json.dumps(RECORD) + '"}'),
+}
+
+
+def test_every_shape_of_ozonetels_callback_is_one_event(client, ledger, open_load):
+    load = open_load(vendor="ozonetel", target="ozonetel:a:c")
+    path = f"/callbacks/ozonetel/{ledger.intend(load.id, 1)}"
+    stored = []
+    for kind, body in SHAPES.values():
+        answer = client.post(path, content=body, headers={"Content-Type": kind})
+        stored.append(answer.json())
+    assert stored == [{"stored": True}, *[{"stored": False}] * 3]
+    assert bodies(ledger, load) == [RECORD | {"failedFilePath": RECORD["failedFilePath"].strip()}]
+
+
+def test_what_is_no_callback_of_ozonetel_is_refused(client, ledger, open_load):
+    load = open_load(vendor="ozonetel", target="ozonetel:a:c")
+    token = ledger.intend(load.id, 1)
+    assert client.post(f"/callbacks/ozonetel/{token}", content=b"data=hello").status_code == 400
+    assert client.post("/callbacks/ozonetel/forged", content=SHAPES["string"][1]).status_code == 404
+    assert bodies(ledger, load) == []
+
+
 STATUSES = ("UPLOADED", "QUEUED", "PROCESSING", "FINALIZED", "ERROR")
 calls = st.tuples(
     st.sampled_from(["known", "known", "known", "earlier", "forged", "other vendor", "settle"]),
@@ -245,7 +284,7 @@ def test_any_order_of_callbacks_keeps_every_body_once_and_every_end(client, ledg
             settled = settled or ledger.batches(load.id)
             continue
         body = {"id": "64bea", "status": status, "metrics": {"valid": valid, "total": 10}}
-        vendor = "ozonetel" if caller == "other vendor" else VENDOR
+        vendor = "vicidial" if caller == "other vendor" else VENDOR
         answer = client.post(f"/callbacks/{vendor}/{tokens.get(caller, tokens['known'])}", json=body)
         if caller in ("forged", "other vendor"):
             assert answer.status_code == 404
