@@ -14,6 +14,8 @@ from include.flow_files.files import (
     load_flows,
     read_flow_file,
 )
+from include.flow_files.isales import IsalesFlow
+from include.flow_files.ozonetel import OzonetelFlow
 from include.flow_files.platform import LeadFilters, PlatformPushFlow, PlatformSource
 from include.flow_files.purecallerid import PureCallerIdFlow
 from include.flow_files.vicidial import ArchiveFlow
@@ -26,7 +28,9 @@ __all__ = [
     "Delivery",
     "FlowFile",
     "FlowFileError",
+    "IsalesFlow",
     "LeadFilters",
+    "OzonetelFlow",
     "PlatformPushFlow",
     "PlatformSource",
     "PureCallerIdFlow",

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from include import settings
 from include.flow_files.base import FlowFile
 from include.flow_files.delivery import Delivery
+from include.flow_files.isales import IsalesFlow
+from include.flow_files.ozonetel import OzonetelFlow
 from include.flow_files.platform import PlatformPushFlow, PlatformSource
 from include.flow_files.purecallerid import PureCallerIdFlow
 from include.flow_files.vicidial import ArchiveFlow
@@ -19,7 +21,9 @@ from include.flow_files.vicidial import ArchiveFlow
 KINDS: Final[dict[str, type[FlowFile]]] = {
     "pull_platform_leads": PlatformSource,
     "load_purecallerid": PureCallerIdFlow,
+    "load_ozonetel": OzonetelFlow,
     "push_platform_leads": PlatformPushFlow,
+    "import_isales": IsalesFlow,
     "archive_vicidial_leads": ArchiveFlow,
 }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from include import applied_keys
 from include.outcomes import named_rows
-from include.plan import KEYS
-from include.staging import Manifest, RunFolder
+from include.staging import RunFolder
 
 
 def write_applied(out: RunFolder, plan: str, notes: RunFolder) -> None:
@@ -16,8 +16,4 @@ def write_applied(out: RunFolder, plan: str, notes: RunFolder) -> None:
     :param notes: where the push wrote down which rows were refused.
     """
     refused = [key for rows in named_rows(notes).values() for key in rows]
-    with RunFolder(plan).reading(KEYS) as files, out.writing() as scratch:
-        keys = pl.scan_parquet(files[0], glob=False).filter(~pl.col("row_key").is_in(refused))
-        keys.sink_parquet(scratch / KEYS)
-        rows: int = pl.scan_parquet(scratch / KEYS, glob=False).select(pl.len()).collect().item()
-        out.commit(scratch, Manifest(kind="applied", rows=rows))
+    applied_keys.write_applied(out, plan, pl.Series(refused, dtype=pl.String))

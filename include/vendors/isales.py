@@ -21,7 +21,6 @@ from include.vendors.errors import (
     RequestRefusedError,
     UnavailableError,
     UnexpectedAnswerError,
-    VendorError,
     retry_after_seconds,
 )
 
@@ -114,6 +113,10 @@ class ImportRefusedError(RequestRefusedError):
             VENDOR, f"iSales refused the request with {code}: {means}.{said} {advice}", http_status=200
         )
         self.code = code
+
+
+class ImportTakenError(LostAnswerError):
+    """An import request was answered with HTTP 200, but not readably: it was taken, and only its task is unknown."""
 
 
 # Requests
@@ -286,9 +289,9 @@ def read_import(answer: Mapping[str, Any]) -> str:
     return task_id
 
 
-def lost_import(error: UnexpectedAnswerError) -> VendorError:
-    """What an unreadable answer to an import call means: it was taken, and only its task is unknown."""
-    return LostAnswerError(
+def taken_import(error: UnexpectedAnswerError) -> ImportTakenError:
+    """What an unreadable answer to an import request means."""
+    return ImportTakenError(
         VENDOR,
         f"iSales answered HTTP 200 to the import, but its answer cannot be read: {error}",
         http_status=200,

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from include.leads.rules import CleanRules
+    from include.leads.rules import CleanRules, PhoneField
 
 COLUMNS: Final[Mapping[str, str]] = {
     "sessionId": "sessionId (Optional)",
@@ -64,10 +64,29 @@ class RowRules:
     prefix: str = ""
     every_number: bool = False
     delay_seconds: int = 0
-    kinds: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[PhoneField, str] = field(default_factory=dict)
     caller: str | None = None
     zone: str = "UTC"
     json_only: bool = False
+
+
+def column_problems(targets: Sequence[str]) -> list[str]:
+    """What is wrong with the columns of a flow file, in words; empty when nothing is."""
+    problems = []
+    if repeated := sorted({name for name in targets if list(targets).count(name) > 1}):
+        problems.append(f"columns: {', '.join(repeated)} is mapped more than once")
+    known = {*COLUMNS, *PRIORITY}
+    wrong = [name for name in targets if name not in known and name.removeprefix(DATA_FIELD) in ("", name)]
+    if wrong:
+        problems.append(
+            f"columns: {', '.join(wrong)} is no column of the template; write callData.<field>, or one of "
+            f"{', '.join([*COLUMNS, *PRIORITY])}"
+        )
+    if "called" not in targets:
+        problems.append("columns: called, the column of numbers, is not among them")
+    if "callData" in targets and any(name.startswith(DATA_FIELD) for name in targets):
+        problems.append("columns: map callData as a whole or field by field, not both")
+    return problems
 
 
 def shape(
@@ -128,10 +147,10 @@ def _called(leads: pl.DataFrame, rules: RowRules) -> tuple[pl.Series, pl.Series]
         found.append(number.alias(phone))
     numbers = pl.DataFrame(found)
     first = pl.coalesce(pl.all())
-    texts = {name: _text(pl.col(name), rules) for name in numbers.columns}
+    texts = {name: _text(pl.col(name), rules) for name in rules.clean.phones}
     taken: list[pl.Expr] = []
     items = []
-    for name in numbers.columns:
+    for name in rules.clean.phones:
         here = pl.col(name)
         again = (
             pl.any_horizontal(here == earlier for earlier in taken).fill_null(value=False)

@@ -56,7 +56,9 @@ class IsalesHook(VendorHook):
         super().__init__(isales_conn_id)
         self._now = now
         self._signer: Signer | None = None
-        self._line: bool | None = None  # whether an empty query is signed as an empty line; None: not known yet
+        self._line: bool | None = (
+            None  # whether an empty query is signed as an empty line; None: not known yet
+        )
         self._locale = ""
 
     def auth_headers(self, connection: Connection) -> dict[str, str]:
@@ -96,14 +98,15 @@ class IsalesHook(VendorHook):
         Ask for the import of a file that lies on a file server; returns the task's id. Asks exactly once.
 
         The parameters are those of `include.vendors.isales.import_request`. Raises ValueError for what would be
-        refused, LostAnswerError when it may have been queued: then read the newest tasks before asking again.
+        refused; LostAnswerError when it may have been queued (ImportTakenError: it was): then read the newest tasks
+        before asking again.
         """
         path = isales.import_path(vdn_id, campaign)
         body = isales.import_request(server=server, file_name=file_name, folder=folder, import_at=import_at)
         try:
             return isales.read_import(self._post(path, body, "import of a file"))
         except UnexpectedAnswerError as error:
-            raise isales.lost_import(error) from None
+            raise isales.taken_import(error) from None
 
     def tasks(self, *, vdn_id: int, campaign: str, task_ids: Iterable[str] = ()) -> list[ImportTask]:
         """

@@ -24,13 +24,13 @@ from include.vendors.isales import (
     SUCCESS,
     FileServer,
     ImportRefusedError,
+    ImportTakenError,
     add_server_path,
     add_server_request,
     file_name_problem,
     folder_problem,
     import_path,
     import_request,
-    lost_import,
     read_added_server,
     read_answer,
     read_import,
@@ -38,6 +38,7 @@ from include.vendors.isales import (
     read_time,
     servers_path,
     servers_request,
+    taken_import,
     tasks_path,
     tasks_request,
 )
@@ -147,7 +148,7 @@ def test_the_printed_success():
 def test_the_page_s_own_sample_is_no_json_and_said_so():
     with pytest.raises(UnexpectedAnswerError, match="its text is no JSON") as error:
         read_answer(200, {}, sample("broken.txt"))
-    assert isinstance(lost_import(error.value), LostAnswerError)
+    assert isinstance(taken_import(error.value), ImportTakenError)
 
 
 @pytest.mark.parametrize("code", [*CODES, "0200", "02000000", "200000", "0200002", "", "0200000 "])

@@ -20,7 +20,7 @@ from include.vendors.errors import (
     UnexpectedAnswerError,
     VendorError,
 )
-from include.vendors.isales import ImportRefusedError
+from include.vendors.isales import ImportRefusedError, ImportTakenError
 from include.vendors.isales_rows import COLUMNS
 from include.workbooks import write_workbook
 from tests.plugins.hooks.conftest import reply
@@ -274,7 +274,7 @@ def test_an_error_with_one_code_and_a_third_name(tenant):
 
 def test_the_broken_sample_is_a_lost_answer(tenant):
     tenant.sandbox.switch("isales", broken_sample=True)
-    with pytest.raises(LostAnswerError, match="its text is no JSON") as error:
+    with pytest.raises(ImportTakenError, match="its text is no JSON") as error:
         tenant.ask()
     assert error.value.http_status == 200
     assert len(tenant.hook.tasks(**tenant.campaign)) == 1

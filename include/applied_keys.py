@@ -1,0 +1,22 @@
+"""What a load left on its list, where that is less than its plan: the keys that the next plan is set against."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from include.plan import KEYS
+from include.staging import Manifest, RunFolder
+
+
+def write_applied(out: RunFolder, plan: str, left_out: pl.Series) -> None:
+    """Write the plan's key file without the rows that are not on the list, so that they are sent again.
+
+    :param plan: path of the plan's run folder.
+    :param left_out: row keys.
+    """
+    with RunFolder(plan).reading(KEYS) as files, out.writing() as scratch:
+        missing = pl.LazyFrame({"row_key": left_out}, schema={"row_key": pl.String})
+        keys = pl.scan_parquet(files[0], glob=False).join(missing, on="row_key", how="anti")
+        keys.sink_parquet(scratch / KEYS)
+        rows: int = pl.scan_parquet(scratch / KEYS, glob=False).select(pl.len()).collect().item()
+        out.commit(scratch, Manifest(kind="applied", rows=rows))

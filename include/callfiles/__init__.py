@@ -1,0 +1,1 @@
+"""Call data files of iSales: workbooks on a file server, imports by name, and what became of them."""

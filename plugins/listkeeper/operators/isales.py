@@ -1,0 +1,232 @@
+"""iSales: write a plan's workbooks, bring them to the file server, have them imported, and find out what was taken."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.flow_files import IsalesFlow
+from include.vendors.errors import VendorError
+from listkeeper.operators.run import SendOperator, run_folder, telling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+    from include.callfiles.loop import Importer
+    from include.callfiles.stage import CallFile
+    from include.ledger import Batch, Ledger, Load
+    from include.vendors.isales_tasks import ImportTask
+    from listkeeper.hooks.isales import IsalesHook
+
+CLAIM_MARGIN = timedelta(minutes=30)
+"""How much longer than its outcome a load may hold its campaign: time to upload, and to be tried again."""
+
+STEM_CHARS = 40
+"""Characters of the flow's name in a file's name, which the vendor limits."""
+
+
+class ImportCallsOperator(SendOperator):
+    """
+    Import a plan into an iSales campaign, in workbooks, and wait (deferred) for the outcome.
+
+    Workbooks and uploads may be made again; an import is asked for once. After a crash or a lost answer the newest
+    import tasks tell whether the request arrived. Returns the vendor's counts, summed over the files.
+
+    :param planned: what PlanLoadOperator returned. (templated)
+    """
+
+    flow: IsalesFlow
+
+    def send(self, context: Context) -> dict[str, Any]:
+        from include.ledger import MayNotWriteError, TargetLockedError
+        from listkeeper.hooks.isales import IsalesHook
+
+        ledger, load = self._open()
+        others = [other for other in ledger.unresolved(load.target) if other.id != load.id]
+        if others:
+            self._stop(f"Load {others[0].id} to this campaign is not settled; nothing was sent.")
+        files = self._stage(context, ledger, load)
+        with closing(IsalesHook(self.flow.connection)) as hook:
+            importer = self._importer(context, ledger, load, files, hook)
+            if importer.unsent:
+                try:
+                    with run_folder(context, "workbooks").reading("*.xlsx") as paths:
+                        importer.send(_Server(self.flow), {path.name: path for path in paths})
+                except (MayNotWriteError, TargetLockedError, ValueError) as error:
+                    self._stop(f"Nothing more was sent. {error}")
+            if not self._look(importer, give_up=False):
+                self._wait(importer)
+            return self._finish(context, ledger, load, importer)
+
+    def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on when the trigger fired; what happened is asked of the vendor, not read from the event."""
+        from listkeeper.hooks.isales import IsalesHook
+
+        with telling(context):
+            if not event or event.get("status") not in ("ended", "deadline"):
+                self._stop("The trigger ended without saying why. Clear this task to look again.")
+            ledger, load = self._open()
+            files = self._stage(context, ledger, load)
+            with closing(IsalesHook(self.flow.connection)) as hook:
+                importer = self._importer(context, ledger, load, files, hook)
+                self._look(importer, give_up=True)
+                return self._finish(context, ledger, load, importer)
+
+    def _open(self) -> tuple[Ledger, Load]:
+        from listkeeper.hooks.ledger import open_ledger
+
+        ledger = open_ledger()
+        return ledger, ledger.load(self.planned["load"])
+
+    def _stage(self, context: Context, ledger: Ledger, load: Load) -> list[CallFile]:
+        """Write the workbooks of the plan, unless that is done, and plan a batch for each."""
+        from include.callfiles.stage import batch_plans, stage_payload
+        from include.plan import PAYLOAD, PLAN, check_plan
+        from include.staging import RunFolder
+
+        with RunFolder(self.planned["plan"]).reading() as found:
+            paths = {path.name: path for path in found}
+            plan = json.loads(paths[PLAN].read_text())
+            check_plan(plan, paths[PAYLOAD], self.planned["hash"])
+            # The load's id makes the names unguessable, and those of another run others.
+            stem = f"{self.flow.name[:STEM_CHARS]}-{load.night or 'full'}-{load.id}"
+            files = stage_payload(
+                paths[PAYLOAD],
+                plan["payload_sha256"],
+                run_folder(context, "workbooks"),
+                stem,
+                self.flow.max_records,
+            )
+        ledger.plan_batches(load.id, batch_plans(files, plan["payload_sha256"]))
+        return files
+
+    def _importer(
+        self, context: Context, ledger: Ledger, load: Load, files: Sequence[CallFile], hook: IsalesHook
+    ) -> Importer:
+        from include.callfiles.loop import Importer, Rules
+
+        now = datetime.now(UTC)
+        wait = self.flow.due(now) - now + timedelta(hours=self.flow.outcome_hours)
+        return Importer(
+            ledger,
+            load.id,
+            files,
+            _Campaign(hook, self.flow),
+            Rules(claim=wait + CLAIM_MARGIN, lookup=timedelta(seconds=self.flow.lookup_seconds)),
+            notes=run_folder(context, self.task_id),
+            now=lambda: datetime.now(UTC),
+        )
+
+    def _look(self, importer: Importer, *, give_up: bool) -> bool:
+        try:
+            return importer.look(give_up=give_up)
+        except VendorError as error:
+            if error.again:
+                raise
+            self._stop(f"The outcome cannot be asked for. {error}")
+
+    def _wait(self, importer: Importer) -> None:
+        from listkeeper.triggers.isales import ImportTasksTrigger
+
+        asked = max(batch.intended_at for batch in importer.batches if batch.intended_at is not None)
+        deadline = self.flow.due(asked) + timedelta(hours=self.flow.outcome_hours)
+        self.defer(
+            trigger=ImportTasksTrigger(
+                connection=self.flow.connection,
+                vdn_id=self.flow.vdn_id,
+                campaign=self.flow.campaign,
+                task_ids=importer.open_tasks(),
+                deadline=deadline.isoformat(),
+                poll_seconds=self.flow.poll_seconds,
+            ),
+            method_name="resume",
+        )
+
+    def _finish(self, context: Context, ledger: Ledger, load: Load, importer: Importer) -> dict[str, Any]:
+        """Every file is settled: write down what stands in the campaign, and say what speaks against it."""
+        batches = importer.batches
+        if not any(batch.state in ("intended", "uncertain") for batch in batches):
+            self._mark_applied(context, ledger, load, batches)
+        if self.flow.remove_uploaded:
+            importer.clean_up(_Server(self.flow))
+        ledger.release_target(load.id)
+        if problems := importer.problems():
+            self._stop(" ".join(problems))
+        counts: Counter[str] = Counter()
+        for batch in batches:
+            counts.update(batch.vendor_counts)
+        return {"files": len(batches), **counts}
+
+    def _mark_applied(self, context: Context, ledger: Ledger, load: Load, batches: Sequence[Batch]) -> None:
+        """Remember what the campaign holds now, without the files of which it took nothing."""
+        import polars as pl
+
+        from include.applied_keys import write_applied
+        from include.callfiles.loop import nothing_taken
+        from include.plan import SENT
+        from include.staging import RunFolder
+
+        missing = set(nothing_taken(batches))
+        if len(missing) == len(batches):
+            return
+        applied = RunFolder(self.planned["plan"])
+        if missing:
+            with applied.reading(SENT) as files:
+                keys, pieces, start = pl.read_parquet(files[0])["row_key"], [], 0
+                for batch in batches:
+                    if batch.seq in missing:
+                        pieces.append(keys.slice(start, batch.rows))
+                    start += batch.rows
+            applied = run_folder(context, "applied")
+            write_applied(applied, self.planned["plan"], pl.concat(pieces))
+        ledger.mark_applied(load.id, applied.path)
+
+    @staticmethod
+    def _stop(why: str) -> NoReturn:
+        """End the load for good: trying again changes nothing."""
+        raise AirflowFailException(why)
+
+
+class _Campaign:
+    """The flow's campaign, as the loop asks for it."""
+
+    def __init__(self, hook: IsalesHook, flow: IsalesFlow) -> None:
+        self._hook, self._flow = hook, flow
+
+    def import_file(self, file_name: str) -> str:
+        flow = self._flow
+        return self._hook.import_file(
+            vdn_id=flow.vdn_id,
+            campaign=flow.campaign,
+            server=flow.server,
+            file_name=file_name,
+            folder=flow.folder,
+            import_at=flow.import_at,
+        )
+
+    def tasks(self, task_ids: Iterable[str] = ()) -> list[ImportTask]:
+        return self._hook.tasks(vdn_id=self._flow.vdn_id, campaign=self._flow.campaign, task_ids=task_ids)
+
+
+class _Server:
+    """The flow's folder on its file server, as the loop asks for it."""
+
+    def __init__(self, flow: IsalesFlow) -> None:
+        from listkeeper.hooks.sftp import SftpUploadHook
+
+        self._hook, self._flow = SftpUploadHook(flow.sftp_connection), flow
+
+    def upload(self, local: Path, name: str) -> None:
+        self._hook.upload(local, self._flow.remote_path(name), check=self._flow.check_upload)
+
+    def remove(self, name: str) -> None:
+        self._hook.remove(self._flow.remote_path(name))
