@@ -220,13 +220,14 @@ def _json_objects(cells: pl.DataFrame) -> pl.Series:
 
 
 def _is_json(texts: pl.Series) -> pl.Series:
-    """Whether each text is JSON; an empty cell is fine."""
+    """Whether each text is JSON as other languages read it, without NaN and half characters; an empty cell is fine."""
+    import orjson
     import polars as pl
 
     def good(text: str) -> bool:
         try:
-            json.loads(text)
-        except (ValueError, RecursionError):
+            orjson.loads(text)
+        except orjson.JSONDecodeError:
             return False
         return True
 
@@ -252,7 +253,8 @@ def _local_times(texts: pl.Series, zone: str) -> pl.Series:
     naive = bare.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
     here = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     local = pl.coalesce(aware.dt.convert_time_zone(zone), here)
-    return texts.to_frame("text").select(local=local.dt.strftime("%Y-%m-%d %H:%M:%S"))["local"]
+    written = pl.when(local.dt.year().is_between(1, 9999)).then(local.dt.strftime("%Y-%m-%d %H:%M:%S"))
+    return texts.to_frame("text").select(written=written)["written"]
 
 
 def _too_long(cells: pl.DataFrame) -> pl.Series:
