@@ -46,12 +46,14 @@ def judge(done: Import, errors: Sequence[RowError], keys: Sequence[str]) -> Verd
             verdict.named[place] = safe_words(error.message)
     total, created, failed = done.total, done.created, done.failed
     if total is None or created is None or failed is None:
-        verdict.problem = "The Platform API does not count what its import did."
+        verdict.problem = "The vendor does not count what its import did."
     elif total != len(keys) or created + failed != total:
-        verdict.problem = f"{len(keys)} leads were sent; the Platform API counts {total}: {created} created, {failed} failed."
+        verdict.problem = (
+            f"{len(keys)} leads were sent; the vendor counts {total}: {created} created, {failed} failed."
+        )
     elif strangers or len(verdict.named) != failed:
         verdict.problem = (
-            f"The Platform API counts {failed} failed leads and names {len(verdict.named)} of those that were sent"
+            f"The vendor counts {failed} failed leads and names {len(verdict.named)} of those that were sent"
             + (f", and {strangers} that were not." if strangers else ".")
         )
     return verdict

@@ -414,6 +414,25 @@ def test_keys_that_the_list_has_already(deliver, snapshot, vendor, sandbox):
     hook.close()
 
 
+def test_a_push_that_never_wrote_down_what_it_left_blocks_the_next(
+    deliver, snapshot, vendor, ledger, monkeypatch
+):
+    """Its rows are delivered, but nobody could tell the next plan which: all would go out again."""
+    from include.ledger import Ledger
+
+    snapshot(ROWS)
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "mark_applied", lambda *_: 1 / 0)
+        run = deliver(push_file())
+    assert run.state == "failed" and vendor.keys() == ALL
+    other = deliver(push_file())
+    assert other.summary["verdict"] == "refused" and "broke off before it wrote down" in other.problems
+    run.clear("load")
+    assert run.state == "success"
+    assert deliver(push_file()).summary["verdict"] == "unchanged"
+    assert vendor.keys() == ALL
+
+
 # --- refusals and connections
 
 
