@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -75,6 +75,7 @@ def make_plan(
     limits: guards.GuardLimits,
     approval: Approval = Approval(),  # type: ignore[call-arg]  # noqa: B008 (frozen)
     extra_refusals: Sequence[guards.Refusal] = (),
+    timing: Callable[[int], dict[str, Any] | None] = lambda _rows: None,
     now: datetime,
 ) -> dict[str, Any]:
     """Make the plan, write it and its payload into `out`, return it as plain JSON.
@@ -83,6 +84,7 @@ def make_plan(
     :param subject: what the plan is about (flow, dag_id, vendor, target, list, mode, night, snapshot), copied into it.
     :param cleaned: facts of the clean step: rows_in, decided (state -> reason -> rows), suppression, changes, packs.
     :param extra_refusals: refusals that only the caller can know (the ledger's).
+    :param timing: how long it takes to send so many rows, as plain JSON; None where that goes without saying.
 
     Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order),
     `keys.parquet` (row_key and row_hash of everything on the list after the load) and `outcomes-*.parquet` (rows
@@ -156,6 +158,7 @@ def make_plan(
         "held": {"already_delivered": held} if held else {},
         "samples": samples,
         "refusals": [],
+        "timing": timing(to_send),
         "suppression": cleaned["suppression"],
         "packs": cleaned.get("packs"),
         "changes": dict(changes),

@@ -121,11 +121,15 @@ def _sum_problems(counts: Counts) -> list[str]:
 
 
 def _share_problems(batches: Sequence[Batch], delivered: int, min_valid_share: float) -> list[str]:
-    """Whether the vendor took enough of what it was sent."""
+    """Whether the vendor took enough of what it was sent.
+
+    A row that it did not take because the list had it (`duplicate`) is where it was wanted, and asked for nothing.
+    """
     sent = sum(batch.rows for batch in batches if batch.state != "planned")
     if sent and not delivered:
         return [f"{sent:,} rows were sent and none was delivered."]
-    if sent and delivered / sent < min_valid_share:
+    wanted = sent - sum(batch.vendor_counts.get("duplicate", 0) for batch in batches)
+    if wanted and delivered / wanted < min_valid_share:
         return [
             f"The vendor took {delivered:,} of {sent:,} rows ({delivered / sent:.1%}), "
             f"less than the {min_valid_share:.1%} this list asks for."

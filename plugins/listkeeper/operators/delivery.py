@@ -154,6 +154,10 @@ class PlanLoadOperator(DeliveryOperator):
         """Refusals that only the vendor knows."""
         return []
 
+    def timing(self, rows: int) -> dict[str, Any] | None:
+        """How long it takes to send so many rows, where the vendor's limits make that worth telling."""
+        return None
+
     def _plan(self, context: Context) -> dict[str, Any]:
         from include.applied import applied_before, ledger_refusals
         from include.plan import make_plan
@@ -192,6 +196,7 @@ class PlanLoadOperator(DeliveryOperator):
                     *ledger_refusals(ledger, flow, source_time, night, context["dag_run"].run_id),
                     *self.refusals(),
                 ],
+                timing=self.timing,
                 now=datetime.now(UTC),
             )
             out.commit(scratch, Manifest(kind="plan", rows=plan["to_send"], source_time=source_time))

@@ -59,7 +59,8 @@ class ReconcileOperator(RunOperator):
                 clean=clean if ti.xcom_pull(task_ids=cleaning) else None,
                 plan=plan_folder if planned else None,
                 batches=batches,
-                held_reason=HELD_REASON[planned["decision"]] if planned else "not_sent",
+                held_reason=(ti.xcom_pull(task_ids=sending) or {}).get("held_reason")
+                or (HELD_REASON[planned["decision"]] if planned else "not_sent"),
                 named=named_rows(run_folder(context, sending)),
             )
             out.commit(scratch, Manifest(kind="outcomes", rows=sum(written.by_state.values())))

@@ -16,7 +16,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from include import settings
 from include.callbacks import collect
 from include.ledger import Ledger
-from include.vendors import purecallerid
+from include.vendors import ozonetel, purecallerid
 from listkeeper.hooks.ledger import aledger_url, open_ledger
 
 
@@ -99,6 +99,21 @@ class PureCallerIdTrigger(CallbackTrigger):
         return (
             purecallerid_outcome(ledger, self.load, self.campaign, self.dialer_list, self.file_name)
             is not None
+        )
+
+
+class OzonetelTrigger(CallbackTrigger):
+    """Wait for the callback of any batch that is on its way; each is read at once, its failed rows are kept a day."""
+
+    vendor = ozonetel.VENDOR
+
+    def ended(self, ledger: Ledger) -> bool:
+        return any(
+            ozonetel.find_callback(
+                (event.body for event in ledger.events(self.load, batch.seq)), batch.vendor_ref
+            )
+            for batch in ledger.batches(self.load)
+            if batch.state in ("intended", "accepted")
         )
 
 

@@ -1,0 +1,267 @@
+"""Sends the batches of a campaign's load at the vendor's pace and finds out what became of them, with the ledger as
+checkpoint.
+
+Whatever happens between two writes, a run that goes on later ends right: the intent stands in the ledger before each
+request, and rows that the vendor refused are written down by name before their batch is settled. Waiting is not done
+here: `run` says for what, and is called again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, Protocol
+
+from include.campaign.outcome import settle, whole_failure
+from include.campaign.payload import Payload
+from include.ledger import Batch, Ledger, LedgerError, Pace, PlanChangedError
+from include.staging import RunFolder
+from include.vendors.errors import LostAnswerError, RateLimitedError, VendorError
+from include.vendors.ozonetel import Accepted, FailedRow, find_callback
+
+log = logging.getLogger(__name__)
+
+TRIES: Final = 3
+"""Failed calls in a row before the task fails; its next try goes on at this very batch."""
+
+CLAIM_MARGIN: Final = timedelta(minutes=30)
+"""How much longer than its callbacks a load may hold its list: time to be tried again."""
+
+PATIENCE: Final = timedelta(hours=1)
+"""How long the vendor may say "too many" while we keep its limit: somebody else uses the key."""
+
+
+class CampaignStoppedError(Exception):
+    """Nothing more is sent: trying again changes nothing. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What the load waits for, and until when at most (aware): a `turn` to call, or `callbacks` of what was sent."""
+
+    kind: Literal["turn", "callbacks"]
+    until: datetime
+
+
+class Vendor(Protocol):
+    """The calls of an account."""
+
+    account: str
+    pace: Pace
+
+    def load(self, rows: Sequence[Sequence[str]], token: str, *, action: bool) -> Accepted:
+        """Send one batch; `token` goes into its callback's address. Raises VendorError."""
+
+    def failed_rows(self, url: str) -> list[FailedRow]:
+        """Fetch the rows that the vendor did not add. Raises VendorError."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a load goes.
+
+    :param safe: whether a batch whose outcome is unknown may be sent again.
+    :param answers: whether callbacks can reach us; without them nobody ever tells how a batch ended.
+    :param callbacks: how long after a batch was sent its callback may come.
+    :param latest: when the last batch may be sent, None for at any time.
+    :param preflight: hash of the columns if they must be seen to work before more than one batch is on its way.
+    :param nap: how long the worker itself sleeps for a turn; what takes longer is waited for without it.
+    """
+
+    safe: bool
+    answers: bool
+    callbacks: timedelta
+    latest: datetime | None
+    preflight: str | None
+    nap: timedelta
+
+
+class Campaign:
+    """
+    Loads one plan into one campaign.
+
+    :param load: id of the load; its batches are planned.
+    :param notes: run folder for what is written down beside the ledger.
+    :param last_try: whether the task has no further try, so that names of failed rows are not waited for any more.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        load: str,
+        payload: Payload,
+        vendor: Vendor,
+        rules: Rules,
+        *,
+        notes: RunFolder,
+        now: Callable[[], datetime],
+        sleep: Callable[[float], None],
+        last_try: bool = False,
+    ) -> None:
+        self._ledger, self._load, self._payload, self._vendor = ledger, load, payload, vendor
+        self._rules, self._notes, self._now, self._sleep = rules, notes, now, sleep
+        self._last_try = last_try
+        self._failures = 0
+
+    def run(self) -> Pause | None:
+        """Go on as far as it goes now. Returns what to wait for, None when every batch that went out is settled.
+
+        What stops the load is raised only then: VendorError, LedgerError (paused, an older source),
+        CampaignStoppedError.
+        """
+        self._learn(sending=True)
+        stopped: Exception | None = None
+        try:
+            if pause := self._send():
+                return pause
+        except (VendorError, LedgerError, CampaignStoppedError) as error:
+            if isinstance(error, VendorError) and error.again:
+                raise
+            stopped = error
+        self._learn(sending=False)
+        if pause := self._await():
+            return pause
+        if stopped is not None:
+            raise stopped
+        return None
+
+    # Sending
+
+    def _send(self) -> Pause | None:
+        """Send what is not under way yet, one batch a turn."""
+        while True:
+            batches = self._ledger.batches(self._load)
+            if why := whole_failure(batches):
+                raise CampaignStoppedError(why)
+            waiting = [batch for batch in batches if self._unsent(batch)]
+            if not waiting or (self._rules.latest is not None and self._now() >= self._rules.latest):
+                return None
+            if self._must_prove() and any(b.state == "accepted" or self._in_doubt(b) for b in batches):
+                return None  # the first one must tell
+            self._ledger.claim_target(self._load, self._rules.callbacks + CLAIM_MARGIN)
+            turn = self._ledger.take_turn(self._vendor.account, self._load, self._vendor.pace)
+            if isinstance(turn, datetime):
+                if turn - self._now() > self._rules.nap:
+                    return Pause("turn", turn)
+                self._sleep((turn - self._now()).total_seconds())
+                continue
+            try:
+                self._call(waiting[0])
+            finally:
+                self._ledger.end_turn(self._vendor.account, turn)
+
+    def _unsent(self, batch: Batch) -> bool:
+        return batch.state == "planned" or (self._rules.safe and batch.state in ("intended", "uncertain"))
+
+    def _in_doubt(self, batch: Batch) -> bool:
+        return batch.state == "intended" and not self._rules.safe
+
+    def _must_prove(self) -> bool:
+        """Whether nobody has seen yet that these columns work."""
+        target = self._ledger.target(self._ledger.load(self._load).target)
+        return self._rules.preflight is not None and target.proven != self._rules.preflight
+
+    def _call(self, batch: Batch) -> None:
+        """Send one batch, and write down what its answer says."""
+        rows = self._payload.rows(batch.seq)
+        if self._payload.fingerprint(rows) != batch.fingerprint:
+            raise PlanChangedError(self._load, batch.seq)
+        token = self._ledger.intend(self._load, batch.seq, again=self._rules.safe)
+        try:
+            accepted = self._vendor.load(rows, token, action=not self._must_prove())
+        except LostAnswerError as error:
+            log.warning("Batch %d: %s", batch.seq, error)
+            self._again(error)
+        except VendorError as error:
+            self._ledger.withdraw(self._load, batch.seq, str(error))
+            if isinstance(error, RateLimitedError):
+                self._held_back(error)
+            elif not error.again:
+                raise
+            else:
+                self._again(error)
+        else:
+            self._failures = 0
+            self._ledger.accept(self._load, batch.seq, accepted.transaction_id, {})
+            log.info("Batch %d: %d rows stand in the vendor's queue.", batch.seq, batch.rows)
+
+    def _again(self, error: VendorError) -> None:
+        """Sleep before the next call, or raise the error when too many failed in a row."""
+        self._failures += 1
+        if self._failures >= TRIES:
+            raise error
+        self._sleep(2.0 ** (self._failures - 1))
+
+    def _held_back(self, error: RateLimitedError) -> None:
+        """Nobody of this account calls for a while; unless the vendor has said so for too long."""
+        self._ledger.hold_back(self._vendor.account, error.retry_after)
+        load = self._ledger.load(self._load)
+        accepted = [batch.accepted_at for batch in self._ledger.batches(self._load) if batch.accepted_at]
+        if self._now() - max([load.opened_at, *accepted]) > PATIENCE:
+            raise CampaignStoppedError(
+                f"For an hour Ozonetel has said that there are too many requests, though we keep its limit. Find out "
+                f"what else uses this key. ({error})"
+            )
+        log.warning("%s", error)
+
+    # Learning
+
+    def _learn(self, *, sending: bool) -> None:
+        """Settle the batches whose callbacks are there.
+
+        :param sending: whether rows still go out meanwhile: then a file of failed rows that cannot be had now waits.
+        """
+        for batch in self._ledger.batches(self._load):
+            if batch.state not in ("intended", "accepted", "uncertain"):
+                continue
+            bodies = [event.body for event in self._ledger.events(self._load, batch.seq)]
+            callback = find_callback(bodies, batch.vendor_ref)
+            if callback is None:
+                continue
+            failed: list[FailedRow] | VendorError | None = None
+            if callback.failed_file is not None and callback.not_processed:
+                try:
+                    failed = self._fetch(callback.failed_file)
+                except VendorError as error:
+                    if error.again and sending:
+                        continue
+                    if error.again and not self._last_try:
+                        raise
+                    failed = error
+            settle(self._ledger, batch, callback, failed, self._payload, self._notes)
+            if self._rules.preflight is not None and not callback.failed_whole:
+                self._ledger.mark_proven(self._load, self._rules.preflight)
+
+    def _fetch(self, url: str) -> list[FailedRow]:
+        for attempt in range(1, TRIES):
+            try:
+                return self._vendor.failed_rows(url)
+            except VendorError as error:
+                if not error.again:
+                    raise
+                self._sleep(2.0 ** (attempt - 1))
+        return self._vendor.failed_rows(url)
+
+    def _await(self) -> Pause | None:
+        """Wait while a callback may still come; after that what nobody told of is uncertain."""
+        out = [b for b in self._ledger.batches(self._load) if b.state in ("intended", "accepted")]
+        if self._rules.answers:
+            ends = [(batch.intended_at or self._now()) + self._rules.callbacks for batch in out]
+            if any(end > self._now() for end in ends):
+                self._ledger.claim_target(self._load, self._rules.callbacks + CLAIM_MARGIN)
+                return Pause("callbacks", max(ends))
+        for batch in out:
+            why = "no callback came" if self._rules.answers else "no callback address is set"
+            self._ledger.settle(
+                self._load,
+                batch.seq,
+                "uncertain",
+                delivered=0,
+                rejected=0,
+                uncertain=batch.rows,
+                vendor_counts={},
+                note=f"{why}: look at the campaign in the vendor's console",
+            )
+        return None
