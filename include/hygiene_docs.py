@@ -75,6 +75,31 @@ and dialled in the morning wants `schedule` or `dialer`: at night nearly every l
 Mapped moments change from run to run, so a list with `call_from` is loaded anew each time instead of answering
 *unchanged*.
 
+## Outcome rules
+
+What earlier calls say of a lead, from the calls that a source stages night by night:
+
+```yaml
+clean:
+  calls:
+    source: callers_calls                      # a source of calls
+    do_not_call: {wrap_code: [9, "Do not call"]}      # by id, or by the vendor's words in any case
+    dead: {dial_status: ["Disconnected", 14]}         # such a number is not used for dead_days
+    not_within_hours: 4
+    attempts: {max: 6, hours: 168}             # besides the caps of the packs
+```
+
+| rule | what happens |
+| --- | --- |
+| `do_not_call` | `asked_not_to_call`, by any number of the lead or by its id, in every night that is still staged |
+| `dead` | the number is not used; another one of the lead may be. Without any: `number_dead` |
+| `not_within_hours` | `called_recently` |
+| `attempts`, and the caps of the packs | `attempts_used_up`, by number or lead, whichever was called more often |
+
+The newest staged night may be `max_age_hours` old, and never older than the shortest time in which the packs of
+the flow want an opt-out followed; older calls stop the load (guard `calls_age`). Staged nights are not kept for
+ever: put opt-outs on a suppression list of your own too.
+
 ## The packs
 
 """

@@ -311,6 +311,13 @@ def newest_snapshot(source: str, night: str | None) -> RunFolder | None:
     return None
 
 
+def newest_of_every_night(source: str) -> list[RunFolder]:
+    """The newest complete snapshot of each night of a source, the newest night first."""
+    nights = sorted(staging.places(f"snapshots/{source}"), reverse=True)
+    found = [newest_snapshot(source, night) for night in nights]
+    return [folder for folder in found if folder is not None]
+
+
 def _age(folder: RunFolder) -> tuple[datetime, datetime]:
     manifest = folder.manifest()
     return manifest.source_time or manifest.created_at, manifest.created_at

@@ -2,13 +2,16 @@
 
 What is decided, in this order; the first that applies is the row's reason:
 
-1. phone: the first usable of the flow's phone fields is the lead's number; none usable is a reject
-2. suppression: a lead goes if ANY of its usable numbers is on a list. Whoever asked not to be called on one
-   number is not called on another, so nothing falls back around a suppression.
+1. phone: the first usable of the flow's phone fields is the lead's number; none usable is a reject. A number that
+   earlier calls found out of service is not usable (`include.leads.calls`)
+2. suppression: a lead goes if ANY of its readable numbers is on a list, or asked in a call not to be called.
+   Whoever asked not to be called on one number is not called on another, so nothing falls back around a
+   suppression.
 3. customer key, where the flow needs one
 4. the rule packs, where the flow names some: country, time zone, consent, calling hours (`include.leads.screening`)
-5. the flow's own rule, called with the leads that are still in
-6. duplicates by key, then by number, over the whole night; none of the leads above competes
+5. earlier calls: too soon, too often
+6. the flow's own rule, called with the leads that are still in
+7. duplicates by key, then by number, over the whole night; none of the leads above competes
 
 The leads stream through in slices, so that memory does not grow with their number; what grows is a few bytes
 a lead for the duplicates.
@@ -29,12 +32,13 @@ from typing import Any, Final
 import polars as pl
 
 from include.leads import phones, user_rule
+from include.leads.calls import CallHistory
 from include.leads.duplicates import find_duplicates
 from include.leads.fields import RULES, clean_fields
 from include.leads.reasons import REASONS
 from include.leads.rules import CleanRules
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS, SCREENED_COLUMNS
-from include.leads.screening import Screening
+from include.leads.screening import Screening, attempt_hours
 from include.leads.suppression import Suppression, read_suppression
 
 SLICE_ROWS: Final = 25_000
@@ -66,6 +70,7 @@ class CleanResult:
     outcomes: dict[str, dict[str, int]]  # state -> reason -> rows
     changes: dict[str, int]  # clean-up rule -> cells changed
     suppression: tuple[dict[str, Any], ...]  # per list: Suppression.about(), and hits: leads found on it
+    calls: dict[str, Any] | None  # CallHistory.about(); None without rules over calls
     packs: dict[str, Any] | None  # Screening.about(), and `unchecked` rules; None without rule packs
     kept_files: tuple[Path, ...]
     outcome_files: tuple[Path, ...]
@@ -77,6 +82,7 @@ def clean(
     out: Path,
     *,
     base: Path | None = None,
+    calls: Sequence[Path] = (),
     now: datetime | None = None,
     slice_rows: int = SLICE_ROWS,
 ) -> CleanResult:
@@ -84,7 +90,8 @@ def clean(
 
     There is at least one file of each, with KEPT_COLUMNS and OUTCOME_COLUMNS, in the order of the input; such
     files of an earlier try are removed first. The caller commits the folder `out`.
-    `base` is the folder that suppression files are relative to, `now` (UTC) what their age counts from;
+    `base` is the folder that suppression files are relative to, `now` (UTC) what their age counts from; `calls` are
+    the staged calls that `rules.calls` looks at (Parquet files of CALL_COLUMNS);
     `slice_rows` bounds the memory and decides nothing.
 
     Raises CleanError for input that is no lead frame or repeats a row key, and if the rows written are not
@@ -94,7 +101,11 @@ def clean(
     lists = [
         read_suppression(entry, region=rules.region, base=base, now=now) for entry in rules.dated_suppression
     ]
-    screening = Screening(rules.packs, now) if rules.packs else None
+    history = None
+    if rules.calls:
+        hours = attempt_hours(rules.packs) if rules.packs else ()
+        history = CallHistory(calls, rules.calls, region=rules.region, now=now, hours=hours)
+    screening = Screening(rules.packs, now, history) if rules.packs else None
     rule = user_rule.load(rules.rule) if rules.rule else None
     changes: Counter[str] = Counter(dict.fromkeys(RULES, 0))
     hits: Counter[str] = Counter()
@@ -104,8 +115,12 @@ def clean(
         for index, leads in enumerate(_slices(parts, slice_rows)):
             leads, changed = clean_fields(leads, rules.formulas)
             changes.update(changed)
-            decided = _decide(leads, rules, lists, hits)
-            decided = screening.apply(decided) if screening else decided.with_columns(**_NOT_SCREENED)
+            decided, numbers = _decide(leads, rules, lists, hits, history)
+            decided = (
+                screening.apply(decided, numbers) if screening else decided.with_columns(**_NOT_SCREENED)
+            )
+            if history is not None:
+                decided = history.apply(decided, numbers)
             if rule is not None:
                 decided = user_rule.apply(rule, decided, list(KEPT_COLUMNS))
             decided = decided.with_row_index("row", offset=rows_in)
@@ -135,6 +150,7 @@ def clean(
         outcomes=outcomes,
         changes=dict(changes),
         suppression=tuple(entry.about() | {"hits": hits[entry.name]} for entry in lists),
+        calls=history.about() if history else None,
         packs=screening.about() | {"unchecked": list(rules.unchecked)} if screening else None,
         kept_files=tuple(kept_files),
         outcome_files=tuple(outcome_files),
@@ -174,14 +190,26 @@ def _slices(parts: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
 
 
 def _decide(
-    leads: pl.DataFrame, rules: CleanRules, lists: Sequence[Suppression], hits: Counter[str]
-) -> pl.DataFrame:
-    """Add number, KEPT_COLUMNS, reason and detail, as far as a row decides by itself; count hits per list."""
+    leads: pl.DataFrame,
+    rules: CleanRules,
+    lists: Sequence[Suppression],
+    hits: Counter[str],
+    history: CallHistory | None,
+) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
+    """Add number, KEPT_COLUMNS, reason and detail, as far as a row decides by itself; count hits per list.
+
+    Returns the leads, and their readable numbers (Int64) by phone field.
+    """
     region = region_of(leads, rules)
     read = {name: phones.to_e164(leads[name], region) for name in rules.phones}
+    numbers: dict[str, pl.Series] = {name: number for name, (number, _) in read.items()}
+    asked = pl.lit(value=False)
+    if history is not None:
+        asked = pl.lit(history.asked_not_to_call(numbers, leads["lead_id"]))
+        read = {name: _without_dead(number, reason, history) for name, (number, reason) in read.items()}
     listed = []
     for entry in lists:
-        found = {name: entry.hits(number) for name, (number, _) in read.items()}
+        found = {name: entry.hits(number) for name, number in numbers.items()}
         hits[entry.name] += int(reduce(or_, found.values()).sum())
         listed += [pl.when(hit).then(pl.lit(f"{entry.name}: {name}")) for name, hit in found.items()]
     number = pl.coalesce(*(number for number, _ in read.values()))
@@ -194,18 +222,29 @@ def _decide(
     )
     on_list = pl.concat_str([*listed, pl.lit(None, pl.String)], separator="; ", ignore_nulls=True)
     no_key = pl.col("customer_key").fill_null("") == ""
-    return leads.with_columns(
+    decided = leads.with_columns(
         number=number,
         phone=phones.e164(number),
         national=phones.national(number),
         phone_field=field,
-        reason=pl.when(number.is_null())
-        .then(pl.coalesce(*telling, pl.lit("phone_empty")))
-        .when(on_list != "")
+        reason=pl.when(on_list != "")
         .then(pl.lit("on_suppression_list"))
+        .when(asked)
+        .then(pl.lit("asked_not_to_call"))
+        .when(number.is_null())
+        .then(pl.coalesce(*telling, pl.lit("phone_empty")))
         .when(no_key & rules.require_key)
         .then(pl.lit("key_missing")),
-        detail=pl.when(number.is_null()).then(why).when(on_list != "").then(on_list),
+        detail=pl.when(on_list != "").then(on_list).when(number.is_null() & ~asked).then(why),
+    )
+    return decided, numbers
+
+
+def _without_dead(number: pl.Series, reason: pl.Series, history: CallHistory) -> tuple[pl.Series, pl.Series]:
+    """Numbers and reasons of a phone field, without the numbers that earlier calls found out of service."""
+    dead = history.is_dead(number)
+    return number.zip_with(~dead, pl.Series([None], dtype=pl.Int64)), reason.zip_with(
+        ~dead, pl.Series(["number_dead"])
     )
 
 

@@ -104,6 +104,12 @@ _ALL: Final = (
         "Write the region as ISO code (US, GB, DE), or leave it empty to use the flow's region.",
     ),
     Reason(
+        "number_dead",
+        "rejected",
+        "Earlier calls found every number of the lead out of service; the detail names what else was wrong.",
+        "Ask the customer for a working number. `calls.dead` in the flow file says which calls count.",
+    ),
+    Reason(
         "not_ten_digits",
         "rejected",
         "The number is good, but this vendor takes ten-digit North American numbers only.",
@@ -293,6 +299,25 @@ _ALL: Final = (
         "A number of the lead is on a suppression list; the detail names list and field.",
         "Do not call it. If the entry is wrong, have the list's owner remove it.",
     ),
+    Reason(
+        "asked_not_to_call",
+        "suppressed",
+        "In an earlier call somebody asked not to be called again: at a number of the lead, or as this lead.",
+        "Do not call it. Put the number on your own suppression list too: staged calls are not kept for ever.",
+    ),
+    # Held: by earlier calls
+    Reason(
+        "called_recently",
+        "held",
+        "The lead was called less than `calls.not_within_hours` ago.",
+        "Nothing to do: a later run takes it.",
+    ),
+    Reason(
+        "attempts_used_up",
+        "held",
+        "The lead was called as often as the flow or a rule pack allows within so many hours; the detail says which.",
+        "Nothing to do: a later run takes it.",
+    ),
     # Held: by a rule pack. The detail names rule, pack and version.
     Reason(
         "no_rule_pack",
@@ -391,7 +416,7 @@ _ALL: Final = (
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({reason.code: reason for reason in _ALL})
 """Every reason by its code."""
 
-CALLED_LATER: Final = ("outside_calling_hours",)
+CALLED_LATER: Final = ("outside_calling_hours", "called_recently", "attempts_used_up")
 """Reasons of leads that are fit to call, only not now: guards count them as valid."""
 
 

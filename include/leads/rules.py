@@ -167,12 +167,59 @@ class PackRules(BaseModel):
             raise ValueError("time_format: Z stands for UTC; with another time_zone take it off, or write %z")
         return self
 
+    @property
+    def rules(self) -> tuple[packs.Rules, ...]:
+        """The rules of every jurisdiction that may come up: the countries' and those of their parts."""
+        codes = [
+            code
+            for country in self.countries
+            for code in (country, *packs.parts_with_rules(country, self.override))
+        ]
+        return tuple(packs.rules_of(code, self.override.get(code)) for code in codes)
+
     @model_validator(mode="after")
     def _codes_are_known(self) -> PackRules:
         for code in self.override:
             if not packs.known(code) or code[:2] not in self.countries:
                 raise ValueError(f"override: {code} is none of the countries, and no part of one")
         return self
+
+
+class Marks(BaseModel):
+    """Calls by what the dialer or the agent said of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dial_status: tuple[int | str, ...] = Field((), description="Dial statuses, by id or name.")
+    wrap_code: tuple[int | str, ...] = Field((), description="Wrap codes, by id or description.")
+
+
+class CallRules(BaseModel):
+    """What earlier calls say of a lead (docs/hygiene.md, outcome rules)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Name = Field(description="Name of the source whose staged calls are looked at.")
+    max_age_hours: float = Field(
+        36.0,
+        gt=0,
+        description="Oldest acceptable age of the newest staged night, in hours. Older calls stop the load.",
+    )
+    do_not_call: Marks = Field(
+        Marks(),  # type: ignore[call-arg]
+        description="Calls after which a lead is not called any more, by any of its numbers.",
+    )
+    dead: Marks = Field(
+        Marks(),  # type: ignore[call-arg]
+        description="Calls that say that a number is out of service.",
+    )
+    dead_days: int = Field(90, ge=1, description="How long a number counts as out of service, in days.")
+    not_within_hours: float | None = Field(
+        None, gt=0, description="Hours that must have passed since the last call of a lead."
+    )
+    attempts: packs.Attempts | None = Field(
+        None, description="Most attempts of a lead, besides those of its rule packs."
+    )
 
 
 class CleanRules(BaseModel):
@@ -212,6 +259,9 @@ class CleanRules(BaseModel):
         None,
         description="Rules of the called party's country: calling hours, time zone, consent. Left out: none are asked.",
     )
+    calls: CallRules | None = Field(
+        None, description="Rules over earlier calls: opt-outs, dead numbers, called recently, attempts."
+    )
     rule: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
@@ -245,12 +295,23 @@ class CleanRules(BaseModel):
         if self.packs is None:
             return ()
         scrubbed = {entry.registry for entry in self.suppression}
-        rules = [packs.rules_of(code, self.packs.override.get(code)) for code in self.packs.countries]
-        return tuple(
+        rules = self.packs.rules
+        found = [
             f"the do-not-call registry of {rule.code} (no suppression list has `registry: {rule.code}`)"
             for rule in rules
             if rule.registry_max_age_days is not None and rule.code not in scrubbed
-        )
+        ]
+        capped = ", ".join(rule.code for rule in rules if rule.attempts is not None)
+        if capped and self.calls is None:
+            found.append(f"the attempt caps of {capped} (the flow has no `calls`)")
+        return tuple(found)
+
+    @property
+    def calls_max_age_hours(self) -> float:
+        """How old the newest staged calls may be: as `calls` says, and no older than an opt-out may stay open."""
+        limit = self.calls.max_age_hours if self.calls else 0.0
+        days = [rule.opt_out_days for rule in self.packs.rules if rule.opt_out_days] if self.packs else []
+        return min([limit, *(24.0 * most for most in days)])
 
     @property
     def dated_suppression(self) -> tuple[SuppressionList, ...]:

@@ -35,6 +35,18 @@ LEAD_COLUMNS: Final[dict[str, pl.DataType]] = {
     "data": pl.String(),  # the lead's free fields, one JSON object as text
 }
 
+CALL_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "call_key": pl.String(),  # unique; for the Platform API the attemptId
+    "lead_id": pl.Int64(),
+    "phone": pl.String(),  # as the vendor wrote it
+    "called_at": pl.Datetime("us", "UTC"),
+    "dial_status_id": pl.Int64(),
+    "dial_status": pl.String(),  # in the vendor's words, such as Answered
+    "wrap_code": pl.Int64(),
+    "wrap": pl.String(),  # what the agent said of the call, in the vendor's words
+}
+"""A call that was made: the columns of a snapshot of calls (`snapshots/<source>/<night>`, part-*.parquet)."""
+
 SCREENED_COLUMNS: Final[dict[str, pl.DataType]] = {
     "zone": pl.String(),  # IANA time zones of the lead, with blanks between several
     "call_from": pl.String(),  # when it may next be called, as the flow's `packs.time_format` writes it

@@ -10,17 +10,21 @@ Leads that are alike in place, zone field and address are decided once, so the c
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from include.leads import packs, places, windows
+from include.leads.calls import CallHistory
 from include.leads.rules import PackRules
 from include.leads.schema import SCREENED_COLUMNS
 
+_NO_NUMBERS: Final[Mapping[str, pl.Series]] = MappingProxyType({})
 _OF_HOURS: Final = ("no_calling_window", "outside_calling_hours")
 _UNKNOWN: Final = "no field, number or address tells the time zone"
 
@@ -36,19 +40,26 @@ class _Decision:
     call_until: str | None = None
     packs: str | None = None
     consent: str | None = None  # the rule that asks for consent, with its pack
-    zone_from: str = "nothing"  # which of the sources told the zone
+    zone_from: str | None = None  # which of the sources told the zone; `nothing` where none did
     conflict: bool = False
     unreadable: bool = False  # whether the lead's own field names no zone
+    caps: tuple[tuple[float, int], ...] = ()  # attempt caps: hours, and most calls within them
 
 
+_TOLD: Final = tuple(field.name for field in fields(_Decision) if field.name != "caps")
 _SCHEMA: Final[dict[str, Any]] = {
     "own": pl.String,
     "place": pl.Int64,
     "address": pl.String,
-    **dict.fromkeys((field.name for field in fields(_Decision)), pl.String),
+    **dict.fromkeys(_TOLD, pl.String),
     "conflict": pl.Boolean,
     "unreadable": pl.Boolean,
 }
+
+
+def attempt_hours(settings: PackRules) -> tuple[float, ...]:
+    """The windows, in hours, of the attempt caps that may come up."""
+    return tuple(sorted({rule.attempts.hours for rule in settings.rules if rule.attempts}))
 
 
 class Screening:
@@ -56,10 +67,12 @@ class Screening:
 
     :param settings: the section `packs:` of a flow file.
     :param now: aware; the moment that windows and consent are judged at.
+    :param history: earlier calls, for the packs' attempt caps; without them these are not checked.
     """
 
-    def __init__(self, settings: PackRules, now: datetime) -> None:
-        self._settings, self._now = settings, int(now.timestamp())
+    def __init__(self, settings: PackRules, now: datetime, history: CallHistory | None = None) -> None:
+        self._settings, self._now, self._history = settings, int(now.timestamp()), history
+        self._hours = attempt_hours(settings) if history is not None else ()
         self._today = now.astimezone(UTC).date()
         self._places: list[places.Place] = []
         self._place_ids: dict[places.Place, int] = {}
@@ -69,10 +82,11 @@ class Screening:
         self._zones: Counter[str] = Counter()
         self._seen: Counter[str] = Counter(conflicts=0, unreadable=0)
 
-    def apply(self, leads: pl.DataFrame) -> pl.DataFrame:
+    def apply(self, leads: pl.DataFrame, numbers: Mapping[str, pl.Series] = _NO_NUMBERS) -> pl.DataFrame:
         """Add SCREENED_COLUMNS, and set reason and detail of the leads that are held, of those that have no reason yet.
 
         :param leads: lead columns with `number` (Int64), `reason` and `detail`; the order stays.
+        :param numbers: the lead's usable numbers by phone field, for attempt caps.
         """
         asked = leads.select(
             own=self._field(self._settings.zone_field) if self._settings.zone_field else "timezone",
@@ -81,7 +95,9 @@ class Screening:
         )
         alike = asked.filter(pl.col("place").is_not_null()).unique()
         known = pl.DataFrame(
-            [(*key, *self._decision(*key)) for key in alike.iter_rows()], schema=_SCHEMA, orient="row"
+            [(*key, *self._decision(*key)) for key in alike.iter_rows()],
+            schema=_SCHEMA | {f"cap {hours:g}": pl.Int64 for hours in self._hours},
+            orient="row",
         )
         found = asked.join(
             known, on=["own", "place", "address"], how="left", nulls_equal=True, maintain_order="left"
@@ -96,6 +112,8 @@ class Screening:
             reason=pl.when(no_consent).then(pl.lit("consent_missing")).otherwise("reason"),
             detail=pl.when(no_consent).then(pl.format("{}: no {}", "consent", "missing")).otherwise("detail"),
         )
+        if self._history is not None:
+            found = self._cap(found, self._history, numbers, leads["lead_id"])
         undecided = leads["reason"].is_null()
         self._count(found.filter(undecided))
         held = undecided & found["reason"].is_not_null()
@@ -104,6 +122,20 @@ class Screening:
             reason=pl.when(held).then(found["reason"]).otherwise("reason"),
             detail=pl.when(held).then(found["detail"]).otherwise("detail"),
         )
+
+    def _cap(
+        self, found: pl.DataFrame, history: CallHistory, numbers: Mapping[str, pl.Series], lead_id: pl.Series
+    ) -> pl.DataFrame:
+        """Hold the leads that were called as often as a pack allows, of those that have no reason yet."""
+        for hours in self._hours:
+            calls = history.counts(numbers, lead_id, hours)
+            over = pl.col("reason").is_null() & (pl.lit(calls) >= pl.col(f"cap {hours:g}"))
+            words = pl.format("{}: attempts, {} calls in " + f"{hours:g} hours", "packs", pl.lit(calls))
+            found = found.with_columns(
+                reason=pl.when(over).then(pl.lit("attempts_used_up")).otherwise("reason"),
+                detail=pl.when(over).then(words).otherwise("detail"),
+            )
+        return found
 
     def about(self) -> dict[str, Any]:
         """What a report and the evidence say of the screening, as plain JSON values.
@@ -166,7 +198,8 @@ class Screening:
         if key not in self._decisions:
             self._decisions[key] = self._decide(own, self._places[place], address)
         decision = self._decisions[key]
-        return tuple(getattr(decision, field.name) for field in fields(_Decision))
+        caps = [min((most for h, most in decision.caps if h == hours), default=None) for hours in self._hours]
+        return (*(getattr(decision, name) for name in _TOLD), *caps)
 
     def _decide(self, own: str | None, place: places.Place, address: str | None) -> _Decision:
         country = next(
@@ -186,6 +219,9 @@ class Screening:
             conflict=conflict,
             unreadable=own is not None and bool(own.strip()) and places.zone_named(own) is None,
             consent=f"{asks[0].label}: consent_for {self._settings.calls}" if asks else None,
+            caps=tuple(
+                (rule.attempts.hours, rule.attempts.max) for rule in map(self._rule, codes) if rule.attempts
+            ),
         )
         if not zones:
             return replace(found, reason="zone_unknown", detail=f"{label}: {_UNKNOWN}")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
 
 from include.leads.packs import version
-from tests.flows.conftest import flow_file, lead, numbers
+from include.leads.schema import CALL_COLUMNS
+from include.staging import Manifest, RunFolder
+from tests.flows.conftest import NIGHT, flow_file, lead, numbers, phone
 
 ALWAYS = {"calling_hours": {"mon-sun": "00:00-24:00"}}
 NEVER = {"calling_hours": {}}
@@ -40,12 +45,12 @@ def test_what_nobody_knows_is_held_and_named(deliver, snapshot, vendor):
 
 def test_outside_its_hours_a_lead_is_held_or_carries_its_next_moment(deliver, snapshot, vendor):
     snapshot(5)
-    run = deliver(with_packs(override={"US": NEVER}))
+    run = deliver(with_packs(override={"US": NEVER}) | {"approval": {"ask": "never"}})
     assert run.reasons == {"no_calling_window": 5}
     assert run.state == "failed"  # nothing is left to load
 
     one_minute_a_week = {"calling_hours": {day_before_yesterday(): "12:00-12:01"}}
-    run = deliver(with_packs(override={"US": one_minute_a_week}))
+    run = deliver(with_packs(override={"US": one_minute_a_week}) | {"approval": {"ask": "never"}})
     assert run.reasons == {"outside_calling_hours": 5}
 
     mapped = [{"to": "call_at", "from": "call_from"}, {"to": "zone", "from": "zone"}]
@@ -59,3 +64,45 @@ def test_outside_its_hours_a_lead_is_held_or_carries_its_next_moment(deliver, sn
 def day_before_yesterday() -> str:
     days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     return days[datetime.now(UTC).weekday() - 2]
+
+
+def stage_calls(calls, night=NIGHT, source_time=None):
+    """Commit a night of calls as a pull of them would."""
+    folder = RunFolder(f"snapshots/callers_calls/{night}/{time.time_ns()}")
+    rows = [
+        {**dict.fromkeys(CALL_COLUMNS), "call_key": f"{night}-{n}", **call} for n, call in enumerate(calls)
+    ]
+    as_of = source_time or datetime.now(UTC) - timedelta(hours=2)
+    with folder.writing() as scratch:
+        pl.DataFrame(rows, schema=CALL_COLUMNS).write_parquet(scratch / "part-00000.parquet")
+        folder.commit(scratch, Manifest(kind="calls", rows=len(rows), source_time=as_of, night=night))
+
+
+CALLS = {"source": "callers_calls", "do_not_call": {"wrap_code": [9]}, "attempts": {"max": 2, "hours": 24}}
+
+
+def test_earlier_calls_of_every_night_are_looked_at(deliver, snapshot, vendor):
+    now = datetime.now(UTC)
+    stage_calls(
+        [{"phone": phone(0), "wrap_code": 9, "called_at": now - timedelta(days=30)}], night="2026-10-21"
+    )
+    stage_calls([{"phone": phone(1), "called_at": now - timedelta(hours=h)} for h in (3, 4)])
+    snapshot(5)
+    run = deliver(flow_file(clean={"calls": CALLS}))
+    assert run.reasons == {"delivered": 3, "asked_not_to_call": 1, "attempts_used_up": 1}
+    assert vendor.numbers() == numbers(range(2, 5))
+    run.assert_accounted()
+    assert (run.plan["calls"]["nights"], run.plan["calls"]["rows"]) == (2, 3)
+    assert b"## Earlier calls" in (run.folder("report").get("report.md") or b"")
+
+
+def test_old_or_missing_calls_stop_the_load(deliver, snapshot, vendor):
+    snapshot(5)
+    run = deliver(flow_file(clean={"calls": CALLS}))
+    assert run.state == "failed"
+    assert "source callers_calls has no complete snapshot of calls" in run.problems
+    stage_calls([], source_time=datetime.now(UTC) - timedelta(hours=37))
+    run = deliver(flow_file(clean={"calls": CALLS}, approval={"ask": "never"}))
+    assert [refusal["guard"] for refusal in run.plan["refusals"]] == ["calls_age"]
+    assert "37.0 hours old, the limit is 36" in run.problems
+    assert not vendor.numbers()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.guards import GuardLimits, SuppressionAge, check
+from include.guards import GuardLimits, SuppressionAge, check, check_calls
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 
@@ -30,6 +30,17 @@ def refused(limits=None, **changes):
 
 def names(limits=None, **changes):
     return [refusal.guard for refusal in refused(limits, **changes)]
+
+
+def test_calls_that_are_too_old_stop_a_load():
+    def names(hours):
+        as_of = (NOW - timedelta(hours=hours)).isoformat()
+        found = check_calls({"source": "calls", "as_of": as_of, "max_age_hours": 36.0}, NOW)
+        return [refusal.guard for refusal in found]
+
+    assert check_calls(None, NOW) == []
+    assert names(36) == []
+    assert names(36.01) == ["calls_age"]
 
 
 def test_a_good_load_passes():

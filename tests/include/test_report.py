@@ -262,6 +262,23 @@ def test_rule_packs_say_what_they_decided_by():
     assert "Rule packs" not in report_markdown(PLAN | {"packs": None}, SUMMARY, [], [BATCH])
 
 
+def test_earlier_calls_say_what_they_were_held_against():
+    calls = {
+        "source": "callers_calls",
+        "nights": 14,
+        "as_of": "2026-11-20T02:00:00+00:00",
+        "max_age_hours": 36.0,
+        "rows": 12_000,
+        "do_not_call": 31,
+        "dead": 400,
+        "hits": {"number_dead": 12, "asked_not_to_call": 2},
+    }
+    text = report_markdown(PLAN | {"calls": calls}, SUMMARY, [], [BATCH])
+    assert "12,000 calls of 14 nights of `callers_calls`, the newest as of 2026-11-20 02:00 UTC: 31 numbers" in text
+    assert "| `number_dead` | 12 |" in text.splitlines()
+    assert "Earlier calls" not in report_markdown(PLAN | {"calls": None}, SUMMARY, [], [BATCH])
+
+
 def test_a_refused_night_says_why_and_what_to_do():
     refusal = {"guard": "shrink", "text": "The list would shrink from 100 to 3 rows."}
     plan = PLAN | {"decision": "refused", "refusals": [refusal]}
