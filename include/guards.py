@@ -6,9 +6,10 @@ the flow file. A refused plan writes nothing: its rows are `held`, and the run i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -54,6 +55,23 @@ class SuppressionAge:
     name: str
     age_days: float | None
     max_age_days: int | None
+
+
+def check_calls(calls: Mapping[str, Any] | None, now: datetime) -> list[Refusal]:
+    """Refuse a load whose rules look at calls that are too old: opt-outs of since then would be missed.
+
+    :param calls: facts of the clean step: `source`, `as_of` (ISO 8601) and `max_age_hours`; None without such rules.
+    """
+    if calls is None:
+        return []
+    age = now - datetime.fromisoformat(calls["as_of"])
+    if age <= timedelta(hours=calls["max_age_hours"]):
+        return []
+    text = (
+        f"The newest calls of source {calls['source']} are {age.total_seconds() / 3600:.1f} hours old, the limit is "
+        f"{calls['max_age_hours']:g}. Pull newer ones, or raise clean.calls.max_age_hours."
+    )
+    return [Refusal("calls_age", text)]
 
 
 def check(

@@ -82,7 +82,8 @@ def make_plan(
 
     :param kept: Parquet files of the clean step, one at least.
     :param subject: what the plan is about (flow, dag_id, vendor, target, list, mode, night, snapshot), copied into it.
-    :param cleaned: facts of the clean step: rows_in, decided (state -> reason -> rows), suppression, changes, packs.
+    :param cleaned: facts of the clean step: rows_in, decided (state -> reason -> rows), suppression, changes, packs,
+        calls.
     :param extra_refusals: refusals that only the caller can know (the ledger's).
     :param timing: how long it takes to send so many rows, as plain JSON; None where that goes without saying.
 
@@ -161,6 +162,7 @@ def make_plan(
         "timing": timing(to_send),
         "suppression": cleaned["suppression"],
         "packs": cleaned.get("packs"),
+        "calls": cleaned.get("calls"),
         "changes": dict(changes),
         "columns": [{"to": target, "from": source} for target, source in recipe.columns],
         "options": recipe.options,
@@ -172,6 +174,7 @@ def make_plan(
     else:
         refusals = [
             *extra_refusals,
+            *guards.check_calls(cleaned.get("calls"), now),
             *guards.check(
                 limits,
                 rows_in=cleaned["rows_in"],

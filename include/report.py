@@ -158,6 +158,7 @@ def report_markdown(
         _reasons(plan, summary, batches),
         _suppression(plan),
         _packs(plan),
+        _calls(plan),
         _vendor(batches),
         _samples(plan),
         _listed("What to do next", _advice(plan, summary, problems)),
@@ -331,6 +332,21 @@ def _packs(plan: Mapping[str, Any]) -> str:
         lines.append(f"Of {_number(packs['unreadable'])} leads the own field names no time zone of a place.")
     lines += [f"Not checked: {_text(what)}." for what in packs["unchecked"]]
     return _section("Rule packs", *lines, _table(("time zone told by", "leads>"), told))
+
+
+def _calls(plan: Mapping[str, Any]) -> str:
+    """What earlier calls the leads were held against."""
+    calls = plan.get("calls") or {}
+    if not calls:
+        return ""
+    told = [(f"`{_code(code)}`", _number(leads)) for code, leads in sorted(calls["hits"].items())]
+    return _section(
+        "Earlier calls",
+        f"{_number(calls['rows'])} calls of {_number(calls['nights'])} nights of `{_code(calls['source'])}`, the "
+        f"newest as of {_moment(calls['as_of'])}: {_number(calls['do_not_call'])} numbers asked not to be called, "
+        f"{_number(calls['dead'])} are out of service.",
+        *([_table(("found", "times>"), told)] if told else []),
+    )
 
 
 def _vendor(batches: Sequence[Mapping[str, Any]]) -> str:

@@ -24,6 +24,8 @@ from listkeeper.operators.run import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow.sdk import Context
 
     from include.flow_files import Recipe
@@ -90,7 +92,7 @@ class CleanLeadsOperator(DeliveryOperator):
     """
     Clean the snapshot's leads by the flow's rules: kept leads, and an outcome for every other.
 
-    Returns `{"clean", "kept", "decided", "changes", "suppression", "packs"}`.
+    Returns `{"clean", "kept", "decided", "changes", "suppression", "packs", "calls"}`.
 
     :param found: what FindSnapshotOperator returned. (templated)
     """
@@ -110,20 +112,48 @@ class CleanLeadsOperator(DeliveryOperator):
         from include.staging import Manifest, RunFolder
 
         snapshot, out = RunFolder(self.found["snapshot"]), run_folder(context, "clean")
-        with snapshot.reading("part-*.parquet") as parts, out.writing() as scratch:
-            result = clean(parts, self.flow.clean, scratch, base=settings.PROJECT_ROOT)
+        with ExitStack() as stack:
+            parts = stack.enter_context(snapshot.reading("part-*.parquet"))
+            calls, about_calls = self._calls(stack)
+            scratch = stack.enter_context(out.writing())
+            result = clean(parts, self.flow.clean, scratch, base=settings.PROJECT_ROOT, calls=calls)
             facts = {
                 "rows_in": result.rows_in,
                 "decided": result.outcomes,
                 "changes": result.changes,
                 "suppression": list(result.suppression),
                 "packs": result.packs,
+                "calls": None if result.calls is None else {**about_calls, **result.calls},
             }
             out.commit(
                 scratch, Manifest(kind="clean", rows=result.kept, night=self.found["night"], facts=facts)
             )
         self.log.info("%d leads came in, %d are kept.", result.rows_in, result.kept)
         return {"clean": out.path, "kept": result.kept, **facts}
+
+
+    def _calls(self, stack: ExitStack) -> tuple[list[Path], dict[str, Any]]:
+        """The staged calls that the flow's rules look at, and how old the newest of them are."""
+        from include.snapshots import newest_of_every_night
+
+        rules = self.flow.clean.calls
+        if rules is None:
+            return [], {}
+        nights = newest_of_every_night(rules.source)
+        if not nights:
+            raise AirflowFailException(
+                f"clean.calls: source {rules.source} has no complete snapshot of calls. Pull them first, or take the "
+                "rules over calls out of the flow file."
+            )
+        newest = nights[0].manifest()
+        about = {
+            "source": rules.source,
+            "nights": len(nights),
+            "as_of": (newest.source_time or newest.created_at).isoformat(),
+            "max_age_hours": self.flow.clean.calls_max_age_hours,
+        }
+        files = [file for night in nights for file in stack.enter_context(night.reading("part-*.parquet"))]
+        return files, about
 
 
 class PlanLoadOperator(DeliveryOperator):
@@ -226,6 +256,7 @@ class PlanLoadOperator(DeliveryOperator):
                 "to_send": plan["to_send"],
                 "suppression": plan["suppression"],
                 "packs": plan["packs"],
+                "calls": plan["calls"],
                 "refused_by": [refusal["guard"] for refusal in plan["refusals"]],
                 "requested_by": self.found["requested_by"],
                 "reason": self.found["reason"],
