@@ -217,7 +217,7 @@ class Imports:
                 task.failed += 1
             elif black.issuperset(record.numbers):
                 task.blacklisted += 1
-            elif known.issuperset(record.numbers):
+            elif known.issuperset(record.numbers) and not self._switches.take_repeats:
                 task.repeated += 1
             else:
                 known.update(record.numbers)

@@ -183,6 +183,7 @@ class IsalesSwitches(BaseModel):
     half_hours: bool = Field(default=False, description="`minute` may only be 00 or 30 (IS-5)")
     max_records: int = Field(default=500_000, ge=1, description="a longer workbook fails as a whole (IS-16)")
     max_file_bytes: int = Field(default=100 * 1024 * 1024, ge=1, description="a larger file fails (IS-13)")
+    take_repeats: bool = Field(default=False, description="numbers that are known are taken again (IS-7)")
     blacklist: list[str] | None = Field(
         default=None, description="numbers that count as blackNum; null = an older version without that field"
     )

@@ -406,6 +406,13 @@ def test_case_22_the_same_file_twice(isales):
     assert isales.counts(*rows, campaign=IVR) == ("2", 4, 0, 0)
 
 
+def test_repeats_that_are_taken(isales):
+    isales.server.switch("isales", take_repeats=True)
+    assert isales.counts(called("901"), called("901")) == ("2", 2, 0, 0)
+    assert isales.counts(called("901")) == ("2", 1, 0, 0)
+    assert len(isales.rows()) == 3
+
+
 def test_case_23_no_file(isales):
     told = isales.ended(isales.ask().json()["importTaskId"])
     assert (told["status"], told["errMsg"]) == ("3", "The file does not exist.")
