@@ -97,5 +97,51 @@ def get_provider_info() -> dict[str, Any]:
                     **_HTTP_FIELDS,
                 },
             },
+            {
+                "connection-type": "isales",
+                "hook-class-name": "listkeeper.hooks.isales.IsalesHook",
+                "hook-name": "iSales (Huawei CEC)",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "port"],
+                    "relabeling": {
+                        "host": "Base URL",
+                        "login": "Access key (AK)",
+                        "password": "Secret key (SK)",
+                    },
+                    "placeholders": {
+                        "host": "https://<server>:28443",
+                        "login": "the access key",
+                        "password": "the secret key",
+                    },
+                },
+                "conn-fields": {
+                    "vdn_id": {
+                        "label": "VDN",
+                        "description": "Number of the virtual call centre that Test asks; flows name their own.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 9999},
+                    },
+                    "locale": {
+                        "label": "Language",
+                        "description": "Of the vendor's words: zh_CN or en_US. Empty: the server's.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "empty_query_line": {
+                        "label": "Empty query line",
+                        "description": "How a request without a query is signed. Empty: both forms are tried once.",
+                        "schema": {"type": ["boolean", "null"]},
+                    },
+                    "signed_headers": {
+                        "label": "Signed headers",
+                        "description": "Empty: content-length;content-type;host.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "milliseconds": {
+                        "label": "Milliseconds",
+                        "description": "Whether the signed time has them. Empty: yes.",
+                        "schema": {"type": ["boolean", "null"]},
+                    },
+                    **_HTTP_FIELDS,
+                },
+            },
         ],
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -83,9 +84,16 @@ def read_settings(path: Path) -> AirflowSettings:
 
 
 def at_sandbox(settings: AirflowSettings, address: str) -> AirflowSettings:
-    """Return the settings with the sandbox's default address replaced by `address`, wherever it occurs."""
-    moved = _replace(settings.model_dump(), SANDBOX_ADDRESS, address)
-    return AirflowSettings.model_validate(moved)
+    """Return the settings with the sandbox's default address replaced by `address`, wherever it occurs.
+
+    What else the sandbox serves on its host (SFTP) stands in a connection with a port, which moves as far.
+    """
+    moved = AirflowSettings.model_validate(_replace(settings.model_dump(), SANDBOX_ADDRESS, address))
+    default, new = urlsplit(SANDBOX_ADDRESS), urlsplit(address)
+    for connection in moved.connections:
+        if connection.conn_port is not None and connection.conn_host == default.hostname:
+            connection.conn_port += (new.port or 0) - (default.port or 0)
+    return moved
 
 
 def _replace(value: Any, old: str, new: str) -> Any:

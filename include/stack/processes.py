@@ -47,6 +47,7 @@ HEARTBEATS = {
 }
 # What a stack leaves in its state folder, apart from the empty database kept for the next start.
 LEFT_BEHIND = ("airflow", "logs", "staging", "ledger.db*", "suppression.csv", "vicidial.db*", "demo.json")
+SFTP_ABOVE = 22  # the sandbox's SFTP server listens so far above its vendors
 VICIDIAL_LEADS = 10_000  # on the sandbox's dialer: enough for some thousand old ones
 START_SECONDS = 120.0
 STOP_SECONDS = 6.0
@@ -126,6 +127,7 @@ class Stack:
         self._take_lock()
         require_free_port(self.airflow_port, "AIRFLOW_PORT", "Airflow")
         require_free_port(self.sandbox_port, "SANDBOX_PORT", "the sandbox")
+        require_free_port(self.sandbox_port + SFTP_ABOVE, "SANDBOX_PORT", "the sandbox's SFTP server")
         for leftover in LEFT_BEHIND if self.fresh else ("logs",):
             for path in self.state.glob(leftover):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -268,7 +270,7 @@ class Stack:
             suppression = ["--suppression", str(self.state / "suppression.csv")]
             vicidial = ["--vicidial-db", f"sqlite:///{self.state / 'vicidial.db'}"]
             vicidial += ["--vicidial-leads", str(VICIDIAL_LEADS)]
-            port = ["--port", str(self.sandbox_port)]
+            port = ["--port", str(self.sandbox_port), "--sftp-port", str(self.sandbox_port + SFTP_ABOVE)]
             return [sys.executable, "-m", "include.sandbox", *port, *suppression, *vicidial, *leads]
         # One machine, one disk: the API server reads task logs from files. Log servers would cost two more
         # ports and 0.5 GB. (While a task runs, its log page says that it could not ask one, folded away.)

@@ -274,8 +274,12 @@ def test_the_office_closes_once_an_archive_waits(monkeypatch: pytest.MonkeyPatch
         def raise_for_status(self) -> None:
             pass
 
-    def post(url: str, json: dict[str, str], trust_env: bool) -> Taken:
-        assert url.endswith("/_sandbox/clock") and not trust_env
+    def post(url: str, json: dict[str, Any], trust_env: bool) -> Taken:
+        assert not trust_env
+        if url.endswith("/_sandbox/switches"):
+            assert json == {"isales": {"clock_tolerance_minutes": None}}
+            return Taken()
+        assert url.endswith("/_sandbox/clock")
         told.append(demo.datetime.fromisoformat(json["now"]))
         return Taken()
 
