@@ -141,7 +141,6 @@ def judge(run: CrashingRun, vendor: Campaign, before: int = 0) -> int:
 @pytest.mark.parametrize("point", POINTS)
 def test_a_crash_at_every_point(make_dag, ledger, vendor, crash, point):
     """One crash, at each write there is: the next try ends the run, and it is green."""
-    sandbox.switch("isales", take_repeats=True)  # so that a file that is imported twice shows in the campaign
     make_snapshot([lead(n) for n in range(ROWS)])
     crash.schedule = [point]
     run = CrashingRun(make_dag(FLOW), ledger, "night", {}, **ABOUT).go()
