@@ -1,4 +1,4 @@
-"""Platform API: single changes for DAGs of your own: update or delete a lead, set a presence, download a recording.
+"""Platform API: single changes for DAGs of your own: one lead, an agent's presence, the download of a recording.
 
 What changes something is written into the evidence before and after the call: ids and names of fields, never values.
 """
@@ -44,6 +44,38 @@ class PlatformOperator(BaseOperator):
         ledger.record(f"{kind}_intended", None, about)
         yield
         ledger.record(kind, None, about)
+
+
+class CreateLeadOperator(PlatformOperator):
+    """
+    Create one lead, unless its list has one with its key: a task that is tried again makes no second one.
+
+    Many leads are a push's business (`push_platform_leads`). Returns `{"lead_id", "created"}`.
+
+    :param fields: fields for writing; `listId` and `customerKey` are needed, by them a lead is found again when an
+        answer was lost. (templated; not shown in the UI, because they may hold a number or a name)
+    """
+
+    def __init__(self, *, fields: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fields = dict(fields)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.vendors.platform import LeadFieldError, LeadQuery, lead_body
+
+        try:
+            body = lead_body(self.render_template(self.fields, context))
+        except LeadFieldError as error:
+            raise AirflowFailException(f"The lead was not created: {error}.") from None
+        if not body.get("customerKey"):
+            raise AirflowFailException("The lead was not created: customerKey is needed.")
+        with self.hook() as hook:
+            known = hook.find_leads(LeadQuery(listId=body["listId"], customerKey=body["customerKey"]))
+            if known:
+                return {"lead_id": known[0]["leadId"], "created": False}
+            with self.recorded("lead_created", {"list_id": body["listId"], "fields": sorted(body)}):
+                lead_id, _ = hook.create_lead(body)
+        return {"lead_id": lead_id, "created": True}
 
 
 class UpdateLeadOperator(PlatformOperator):

@@ -12,6 +12,7 @@ from listkeeper.hooks import platform_requests
 from listkeeper.hooks.ledger import open_ledger
 from listkeeper.hooks.platform import PlatformHook
 from listkeeper.operators.platform_leads import (
+    CreateLeadOperator,
     DeleteLeadOperator,
     DownloadMediaOperator,
     SetPresenceOperator,
@@ -21,7 +22,7 @@ from listkeeper.operators.platform_leads import (
 from include.sandbox.platform_calls import RECORDING
 from include.staging import RunFolder
 from include.vendors.errors import AuthenticationError, LostAnswerError
-from include.vendors.platform import NotFoundError
+from include.vendors.platform import LeadQuery, NotFoundError
 
 LEAD, PHONE = 100_001, "+12025550123"
 
@@ -77,6 +78,50 @@ def evidence() -> str:
         rows = connection.execute(text("SELECT kind, body FROM evidence ORDER BY seq")).all()
     engine.dispose()
     return "\n".join(f"{row.kind} {row.body}" for row in rows)
+
+
+# --- create
+
+
+def create(**fields: Any) -> dict[str, Any]:
+    about = {"listId": 300, "customerKey": "SECRET-1", "phone1": PHONE} | fields
+    return execute(CreateLeadOperator(task_id="create", fields=about))
+
+
+def test_a_lead_is_created_once(sandbox):
+    first = create(agentId=None)
+    assert first["created"] is True
+    assert create() == {"lead_id": first["lead_id"], "created": False}
+    assert sent(sandbox, "create_lead") == 1
+    told = evidence()
+    assert "\nlead_created " in told and not any(secret in told for secret in (PHONE, "SECRET-1"))
+
+
+@pytest.mark.parametrize(("fault", "calls"), [("drop_after", 1), ("drop_before", 2)])
+def test_a_lead_whose_creation_got_no_answer_is_looked_up(sandbox, fault, calls):
+    sandbox.fault("platform", fault, op="create_lead")
+    with pytest.raises(LostAnswerError):
+        create()
+    create()  # as Airflow tries again
+    hook = PlatformHook()
+    assert len(hook.find_leads(LeadQuery(listId=300, customerKey="SECRET-1"))) == 1
+    hook.close()
+    assert sent(sandbox, "create_lead") == calls
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"customerKey": None}, "customerKey is needed"),
+        ({"customerKey": ""}, "customerKey is needed"),
+        ({"listId": "300"}, "listId must be a whole number"),
+        ({"phone": PHONE}, "no field of a lead"),
+    ],
+)
+def test_a_lead_that_could_not_be_found_again_is_not_created(sandbox, fields, word):
+    with pytest.raises(AirflowFailException, match=word) as raised:
+        create(**fields)
+    assert sent(sandbox, "create_lead") == 0 and PHONE not in str(raised.value)
 
 
 # --- update
