@@ -62,6 +62,16 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Word before the token. Empty: Bearer; none: the token alone.",
                         "schema": {"type": _TEXT},
                     },
+                    "bulk_done": {
+                        "label": "Import has ended",
+                        "description": "Status words of an import that went through, with commas. Empty: completed.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "bulk_failed": {
+                        "label": "Import broke off",
+                        "description": "Status words of an import that broke off, with commas. Empty: failed.",
+                        "schema": {"type": _TEXT},
+                    },
                     **_HTTP_FIELDS,
                 },
             },

@@ -78,6 +78,8 @@ def test_the_tables_name_what_exists():
         for module in (
             "operators.delivery",
             "operators.platform",
+            "operators.platform_leads",
+            "operators.platform_push",
             "operators.purecallerid",
             "operators.reconcile",
             "operators.run",
@@ -85,7 +87,7 @@ def test_the_tables_name_what_exists():
             "sensors.after_hours",
         )
     ]
-    assert len(names) == 17
+    assert len(names) == 20
     for name in names:
         if "." in name:
             pkgutil.resolve_name(name)
