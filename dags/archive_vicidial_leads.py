@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
 from listkeeper.flow import asking_params, broken_flow_dag, defaults, tags
+from listkeeper.operators.approval import ApprovePlanOperator
 from listkeeper.operators.reconcile import ReconcileOperator, ReportOperator
 from listkeeper.operators.vicidial import (
     BY_HOURS,
@@ -73,6 +74,7 @@ for flow in flows:
     ) as dag:
         select = SelectLeadsOperator(task_id="select", flow=flow)
         plan = PlanArchiveOperator(task_id="plan", flow=flow, found=select.output)
+        approve = ApprovePlanOperator(task_id="approve", flow=flow, planned=plan.output)
         archive = ArchiveLeadsOperator(task_id="archive", flow=flow, planned=plan.output, pool="vicidial")
         reconcile = ReconcileOperator(
             task_id="reconcile",
@@ -81,7 +83,7 @@ for flow in flows:
             trigger_rule=TriggerRule.ALL_DONE,
         )
         report = ReportOperator(task_id="report", flow=flow, summary=reconcile.output)
-        chain(plan, archive, reconcile, report)
+        chain(plan, approve, archive, reconcile, report)
     globals()[flow.dag_id] = dag
 
 for broken in broken_files:

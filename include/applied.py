@@ -47,12 +47,8 @@ def ledger_refusals(
     try:
         target = ledger.target(flow.target)
     except UnknownTargetError:
-        return []
-    refusals = []
-    if target.paused:
-        refusals.append(
-            Refusal("paused", "The list is paused: nothing is sent to it until a person resumes it.")
-        )
+        return paused_refusals(ledger, flow.vendor, None)
+    refusals = paused_refusals(ledger, flow.vendor, target)
     if target.fence_source_time is not None and source_time < target.fence_source_time:
         refusals.append(
             Refusal(
@@ -96,6 +92,23 @@ def ledger_refusals(
                 f"Some of these leads went to the list before, and the folder that says which is gone ({applied[2]}). "
                 "Sending all would call people twice: restore it, or wait for the next night.",
             )
+        )
+    return refusals
+
+
+def paused_refusals(ledger: Ledger, vendor: str, target: Target | None) -> list[Refusal]:
+    """Refusals of what a person has paused: this list, or everything that goes to its vendor."""
+    refusals = [
+        Refusal(
+            "paused",
+            f"Everything that goes to {vendor} is paused: nothing is sent until a person resumes it.",
+        )
+        for pause in ledger.paused_vendors()
+        if pause.vendor == vendor
+    ]
+    if target is not None and target.paused:
+        refusals.append(
+            Refusal("paused", "The list is paused: nothing is sent to it until a person resumes it.")
         )
     return refusals
 

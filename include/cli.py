@@ -187,18 +187,24 @@ def resolve(asked: argparse.Namespace) -> Answer:
 
 
 def pause(asked: argparse.Namespace) -> Answer:
-    """Let nothing be sent to a list until a person resumes it, or resume it."""
+    """Let nothing be sent to a list, or to any list of a vendor, until a person resumes it; or resume it."""
     paused = asked.command == "pause"
     flow = _flow(asked.target)
     key = flow.target if flow else asked.target
     with _ledger() as ledger:
-        ledger.pause_target(key, paused, asked.who, asked.why)
+        if whole_vendor := asked.target in _vendors():
+            ledger.pause_vendor(key, paused, asked.who, asked.why)
+        else:
+            if flow is None:
+                ledger.target(key)  # a list that nobody knows is a slip of the pen, and must not look paused
+            ledger.pause_target(key, paused, asked.who, asked.why)
         ledger.record(
             "paused" if paused else "resumed", None, {"target": key, "who": asked.who, "why": asked.why}
         )
-        target = ledger.target(key)
+    what = f"Everything that goes to {key}" if whole_vendor else key
     return Answer(
-        asdict(target), f"{key} is {'paused: nothing is sent to it' if paused else 'open to loads again'}."
+        {"vendor" if whole_vendor else "target": key, "paused": paused, "who": asked.who, "why": asked.why},
+        f"{what} is {'paused: nothing is sent to it' if paused else 'open to loads again'}.",
     )
 
 
@@ -262,11 +268,11 @@ def parser() -> argparse.ArgumentParser:
     outcome.add_argument("--not-delivered", action="store_true", help="the rows are not on the list")
     add_person(command)
     for name, words in (
-        ("pause", "send nothing to a list any more"),
-        ("resume", "let loads write a list again"),
+        ("pause", "send nothing to a list, or to a whole vendor, any more"),
+        ("resume", "let loads write a list, or a whole vendor, again"),
     ):
         command = add(name, pause, words)
-        command.add_argument("target", metavar="TARGET", help="the list's key, or the flow that loads it")
+        command.add_argument("target", metavar="TARGET", help="the flow, its list's key, or a vendor")
         add_person(command)
     command = add("verify", verify, "check that the evidence was not changed")
     command.add_argument(
@@ -322,6 +328,11 @@ def _flow(text: str) -> Any:
             if text in (flow.name, flow.dag_id) and hasattr(flow, "target"):
                 return flow
     return None
+
+
+def _vendors() -> set[str]:
+    """The vendors that the flow files write to."""
+    return {flow.vendor for kind in KINDS.values() for flow in load_flows(kind)[0] if hasattr(flow, "vendor")}
 
 
 def _told(finding: Finding) -> str:

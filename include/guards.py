@@ -14,6 +14,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 
+NEVER_PASSED: Final = frozenset({"older_source", "paused", "unresolved_load", "keys_lost", "unknown_target"})
+"""Guards that nobody can approve past: what they stop would overwrite newer data, or call people twice."""
+
+
 class GuardLimits(BaseModel):
     """When a load must not write (section `guards:` of a flow file)."""
 
@@ -38,6 +42,9 @@ class GuardLimits(BaseModel):
         le=100,
         description="Smallest share of leads that must survive the clean step, in percent.",
     )
+    max_plan_age_hours: float = Field(
+        12.0, gt=0, description="How long a plan may be applied after it was made, or approved, in hours."
+    )
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class Refusal:
 
     guard: str
     text: str
+
+    @property
+    def passable(self) -> bool:
+        """Whether a person may approve past it."""
+        return self.guard not in NEVER_PASSED
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ def check(
                     "shrink",
                     f"The list would shrink from {rows_now} to {rows_after} rows ({100 * lost / rows_now:.1f} %), "
                     f"the limit is {limits.max_shrink_percent:g} %. If that is meant, raise "
-                    "guards.max_shrink_percent for this run.",
+                    "guards.max_shrink_percent.",
                 )
             )
         elif limits.max_shrink_rows is not None and lost > limits.max_shrink_rows:

@@ -191,7 +191,13 @@ def make_plan(
             ),
         ]
         plan["refusals"] = [refusal.__dict__ for refusal in refusals]
-        plan["decision"] = decide(approval, action=action, refusals=refusals, destructive=recipe.replaces)
+        plan["decision"] = decide(
+            approval,
+            action=action,
+            refusals=refusals,
+            changes=recipe.replaces or to_send > 0,
+            destructive=recipe.replaces,
+        )
     plan["hash"] = plan_hash(plan)
     (out / PLAN).write_text(json.dumps(plan, indent=1))
     return plan

@@ -152,6 +152,7 @@ def report_markdown(
         _head(plan, summary),
         _listed("What speaks against it", [_text(problem) for problem in problems]),
         _guards(plan),
+        _approval(summary),
         _rows(summary),
         _changes(plan),
         _archive(plan.get("archive") or {}),
@@ -166,9 +167,38 @@ def report_markdown(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def plan_markdown(plan: Mapping[str, Any]) -> str:
+    """Return what a plan would change and what the guards say, for a person who must decide."""
+    parts = [
+        _guards(plan),
+        _changes(plan),
+        _archive(plan.get("archive") or {}),
+        _samples(plan),
+        _reasons(plan, {}, []),
+        _suppression(plan),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _approval(summary: Mapping[str, Any]) -> str:
+    """Who approved, or did not."""
+    approval = summary.get("approval") or {}
+    if not approval:
+        return ""
+    why = f" Reason: {_text(approval['why'])}." if approval.get("why") else ""
+    if approval["word"] == "approved":
+        told = f"{_text(approval['by'])} approved this plan {_moment(approval['at'])}.{why}"
+    elif approval["word"] == "rejected":
+        told = f"A person rejected this plan.{why}"
+    else:
+        told = "Nobody approved this plan in time. No answer means no."
+    return _section("Approval", told)
+
+
 _DECISIONS: Final = {
     "plan_only": "The run only planned. Nothing was sent.",
     "refused": "A guard refused the plan. Nothing was sent.",
+    "ask": "The plan needed a person's approval.",
     "unchanged": "The list already holds exactly this. Nothing was sent.",
 }
 
@@ -250,7 +280,7 @@ def _archive(archive: Mapping[str, Any]) -> str:
 def _reasons(
     plan: Mapping[str, Any], summary: Mapping[str, Any], batches: Sequence[Mapping[str, Any]]
 ) -> str:
-    counts = _undelivered(plan)
+    counts = _undelivered(plan, summary)
     for name, count in _refused_by_vendor(batches).items():
         code = name if name in REASONS else f"vendor_{name}"
         if code in REASONS:
@@ -412,6 +442,10 @@ def _advice(plan: Mapping[str, Any], summary: Mapping[str, Any], problems: Seque
         advice.append(
             "Correct what the guards name above, then start a new run; a limit is changed in the flow file."
         )
+    elif decision == "ask" and summary and (summary.get("approval") or {}).get("word") != "approved":
+        advice.append(
+            "To ask again, clear the task `approve` in Airflow; to plan anew, start a new run. Nothing was sent."
+        )
     elif decision == "plan_only":
         advice.append(
             "To deliver this, start a run that applies; `released: true` in the flow file does it nightly."
@@ -427,13 +461,16 @@ def _advice(plan: Mapping[str, Any], summary: Mapping[str, Any], problems: Seque
     return advice or ["Nothing to do."]
 
 
-def _undelivered(plan: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+def _undelivered(plan: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """State -> reason -> rows, as far as the plan decided."""
     counts = {state: dict(reasons) for state, reasons in (plan.get("decided") or {}).items()}
     held = counts.pop("held", {})
     for reason, rows in (plan.get("held") or {}).items():
         held[reason] = held.get(reason, 0) + rows
     decision = plan.get("decision", "apply")
+    approved = (summary.get("approval") or {}).get("word") == "approved"
+    if decision == "ask" and (approved or not summary):  # what was approved is sent, what is open is nobody's loss yet
+        decision = "apply"
     if decision != "apply" and decision in HELD_REASON:
         reason = HELD_REASON[decision]
         held[reason] = held.get(reason, 0) + plan.get("to_send", 0)

@@ -17,12 +17,13 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from include.approval import Approval, decide
 from include.guards import Refusal
 from include.hours import OfficeHours
 from include.leads.retention import ArchiveGuards
 from include.leads.schema import OUTCOME_COLUMNS
 from include.ledger import Batch, BatchPlan
-from include.plan import PLAN, SENT, Decision, plan_hash
+from include.plan import PLAN, SENT, plan_hash
 from include.staging import sha256_of
 from include.vendors.vicidial import Flags
 
@@ -176,6 +177,7 @@ def make_archive_plan(
     source_time: datetime,
     action: Literal["apply", "plan"],
     limits: ArchiveGuards,
+    approval: Approval = Approval(),  # type: ignore[call-arg]  # noqa: B008 (frozen)
     schedule: Mapping[str, Any],
     extra_refusals: Sequence[Refusal] = (),
     now: datetime,
@@ -216,8 +218,10 @@ def make_archive_plan(
             now=now,
         ),
     ]
-    decision: Decision = "plan_only" if action == "plan" else "refused" if refusals else "apply"
-    deletes = flags.delete and decision == "apply"
+    decision = decide(
+        approval, action=action, refusals=refusals, changes=to_send > 0, destructive=flags.delete
+    )
+    deletes = flags.delete and decision in ("apply", "ask")
     batches = math.ceil(to_send / batch_size)
     table_rows = selected["table_rows"]
     leaving = to_send if flags.delete else 0

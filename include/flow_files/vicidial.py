@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from include.approval import Approval
 from include.flow_files.base import FlowFile, Text, known_zone
 from include.hours import OfficeHours
 from include.leads.retention import ArchiveGuards, Keep, Selection
@@ -34,6 +35,7 @@ class ArchiveFlow(FlowFile):
     select: Selection = Field(description="Which leads are archived.")
     keep: Keep = Field(Keep(), description="Which leads are never archived.")  # type: ignore[call-arg]
     guards: ArchiveGuards = Field(ArchiveGuards(), description="When nothing may be archived.")  # type: ignore[call-arg]
+    approval: Approval = Field(Approval(), description="When a person must approve a plan.")  # type: ignore[call-arg]
     released: bool = Field(
         False, description="false: every run only plans and holds its rows. true: scheduled runs archive."
     )

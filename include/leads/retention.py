@@ -134,3 +134,8 @@ class ArchiveGuards(BaseModel):
     max_source_age_hours: float = Field(
         96.0, gt=0, description="Oldest selection that may still be archived, in hours."
     )
+    max_plan_age_hours: float = Field(
+        96.0,
+        gt=0,
+        description="How long after it was made, or approved, a plan may begin, in hours. One that has begun goes on.",
+    )

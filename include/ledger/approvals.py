@@ -12,13 +12,15 @@ from sqlalchemy import Connection, func, select, update
 
 from include.ledger import evidence
 from include.ledger import loads as loads_of
-from include.ledger.errors import ListChangedError, NotApprovedError, PlanTooOldError
+from include.ledger.errors import ListChangedError, NotApprovedError, OtherPageError, PlanTooOldError
 from include.ledger.records import Load, Standing, Target
 from include.ledger.tables import batches, loads
 
 
 def ask(connection: Connection, load: Load, page: str, now: datetime) -> None:
     """Write down that a person is asked, with which page (a hash of it). An earlier word counts no more."""
+    if set(loads_of.pages(connection, load)) - {page}:
+        raise OtherPageError(load.id)
     _set(
         connection,
         load,

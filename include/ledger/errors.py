@@ -6,7 +6,7 @@ LedgerError
 ├── TargetLockedError, ClaimLostError                                not now, or not any more
 ├── MayNotWriteError                                                 trying again changes nothing
 │   ├── TargetPausedError, VendorPausedError, OlderSourceError       the list may not be written
-│   └── PlanOnlyError, NotApprovedError, PlanTooOldError, ListChangedError  this load may not write it
+│   └── PlanOnlyError, NotApprovedError, OtherPageError, PlanTooOldError, ListChangedError  this load may not
 ├── PlanChangedError, BatchStateError, CountsError                   the books would not add up
 ├── NotUncertainError, LoadBusyError                                 there is nothing for a person to resolve
 └── BadCallbackError                                                 a callback that is no JSON object
@@ -146,6 +146,20 @@ class NotApprovedError(MayNotWriteError):
         return (
             f"The plan of load {self.load_id} needs a person's approval, and {why}. Nothing was sent. Clear the task "
             "approve to ask again."
+        )
+
+
+class OtherPageError(MayNotWriteError):
+    """A run asks with another page than before, and Airflow would go on showing the earlier one."""
+
+    def __init__(self, load_id: str) -> None:
+        super().__init__(load_id)
+        self.load_id = load_id
+
+    def __str__(self) -> str:
+        return (
+            f"The plan of load {self.load_id} reads differently from the one that this run asked about before, and "
+            "Airflow goes on showing that page: somebody would approve what is not sent. Start a new run."
         )
 
 

@@ -182,16 +182,16 @@ class Ledger:
 
     # Approvals
 
-    def ask_approval(self, load_id: str, page: str) -> list[str]:
-        """Write down that a person is asked; an earlier word counts no more. Returns the run's pages so far.
+    def ask_approval(self, load_id: str, page: str) -> None:
+        """Write down that a person is asked; an earlier word counts no more.
+
+        OtherPageError when the run has asked with another page before: Airflow 3.3.2 keeps the first page that a task
+        of a run wrote, whatever that task asks with after it was cleared.
 
         :param page: hash of what the person is shown.
         """
         with self._store.write() as connection:
-            load = loads.find(connection, load_id)
-            pages = loads.pages(connection, load)
-            approvals.ask(connection, load, page, self._now())
-            return pages
+            approvals.ask(connection, loads.find(connection, load_id), page, self._now())
 
     def answer_approval(
         self,

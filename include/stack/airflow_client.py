@@ -122,6 +122,11 @@ class Airflow:
         body = {"logical_date": None, "partition_key": partition_key, "conf": conf or {}, "note": note}
         return str(self._call("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, fields: Json) -> None:
+        """Answer a task that waits for a person, in the name of the user that is logged in."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        self._call("PATCH", path, json={"chosen_options": [option], "params_input": fields})
+
     def runs(self, dag_id: str = "~", *, partition_key: str | None = None) -> list[Json]:
         """List the runs of one DAG or ("~") of all, oldest first, of one partition key or of all."""
         runs = self._list(f"dags/{dag_id}/dagRuns", "dag_runs", order_by="id")

@@ -21,6 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.flow_files import BrokenFlow, Delivery, FlowFile
 from include.vendors.errors import RateLimitedError, VendorError
+from listkeeper.operators.approval import ApprovePlanOperator
 from listkeeper.operators.delivery import CleanLeadsOperator, FindSnapshotOperator, PlanLoadOperator
 from listkeeper.operators.reconcile import ReconcileOperator, ReportOperator
 from listkeeper.operators.run import ACTIONS, AS_RELEASED
@@ -32,12 +33,16 @@ class VendorRetryPolicy(RetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
     ) -> RetryDecision:
+        from include.ledger import MayNotWriteError  # SQLAlchemy, which no DAG file needs to load
+
         if isinstance(exception, RateLimitedError):
             return RetryDecision.retry(
                 timedelta(seconds=exception.retry_after), "the vendor asked us to wait"
             )
         if isinstance(exception, VendorError) and not exception.again:
             return RetryDecision.fail("the vendor says no; trying again changes nothing")
+        if isinstance(exception, MayNotWriteError):
+            return RetryDecision.fail("the list may not be written; a person has to do something first")
         return RetryDecision.default()
 
 
@@ -125,10 +130,11 @@ def deliver(
     found = FindSnapshotOperator(task_id="find_snapshot", flow=flow)
     cleaned = CleanLeadsOperator(task_id="clean", flow=flow, found=found.output)
     planned = plan(task_id="plan", flow=flow, found=found.output, cleaned=cleaned.output)
+    approved = ApprovePlanOperator(task_id="approve", flow=flow, planned=planned.output)
     loaded = load(planned=planned.output)
     reconciled = ReconcileOperator(task_id="reconcile", flow=flow, trigger_rule=TriggerRule.ALL_DONE)
     report = ReportOperator(task_id="report", flow=flow, summary=reconciled.output)
-    chain(planned, loaded, reconciled, report)
+    chain(planned, approved, loaded, reconciled, report)
 
 
 def broken_flow_dag(broken: BrokenFlow) -> DAG:

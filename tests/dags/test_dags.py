@@ -81,7 +81,7 @@ def test_a_load_waits_in_the_vendors_pool(bag):
         if dag.dag_id.startswith("load_purecallerid"):
             assert dag.task_dict["load"].pool == "purecallerid"
             assert dag.max_active_runs == 1
-            order = ["find_snapshot", "clean", "plan", "load", "reconcile", "report"]
+            order = ["find_snapshot", "clean", "plan", "approve", "load", "reconcile", "report"]
             assert [task.task_id for task in dag.topological_sort()] == order
             assert dag.task_dict["reconcile"].trigger_rule == "all_done"
 

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from unittest import mock
 
 # First of all, because it gives Airflow a home before anything imports it.
 from tests.plugins.conftest import HOME, airflow_db, airflow_home, state  # noqa: F401
@@ -31,7 +33,12 @@ import uvicorn
 import yaml
 from airflow.sdk import RetryAction
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowSkipException,
+    TaskAwaitingInput,
+    TaskDeferred,
+)
 from airflow.sdk.module_loading import import_string
 
 from include.leads.reasons import REASONS
@@ -207,7 +214,24 @@ def installation(
     return flows
 
 
-STEPS = ("find_snapshot", "clean", "plan", "load", "reconcile", "report")
+STEPS = ("find_snapshot", "clean", "plan", "approve", "load", "reconcile", "report")
+
+
+NO_ANSWER = {"error": "The Human-in-the-loop response timeout has passed.", "error_type": "timeout"}
+"""What Airflow hands on when nobody answers in time."""
+
+
+def answered(
+    option: str = "Approve", who: str | None = "ben", why: str | None = "counted them"
+) -> dict[str, Any]:
+    """What Airflow hands on when somebody answers."""
+    return {
+        "chosen_options": [option],
+        "params_input": {} if why is None else {"why": why},
+        "responded_at": datetime.now(UTC),
+        "responded_by_user": who and {"id": who, "name": who},
+        "timedout": False,
+    }
 
 
 class AnyRun:
@@ -345,7 +369,10 @@ class DirectRun(AnyRun):
     """
 
     pushed: ClassVar[list[str]] = []
-    """Every XCom value of this test, for the look at what leaks."""
+    """Every XCom value, and every page that a person was shown, of this test, for the look at what leaks."""
+
+    answer: dict[str, Any] = NO_ANSWER
+    """What a person answers who is asked to approve."""
 
     def __init__(self, dag: Any, ledger: Ledger, run_id: str, conf: dict[str, Any], **about: Any) -> None:
         self.dag, self.ledger, self.run_id = dag, ledger, run_id
@@ -403,11 +430,12 @@ class DirectRun(AnyRun):
             value = getattr(task, field)
             if isinstance(value, PlainXComArg):
                 setattr(task, field, self.xcom(value.operator.task_id))
-        context = {**self._about, "ti": _TaskInstance(self, task.task_id)}
+        instance = _TaskInstance(self, task.task_id)
+        context = {**self._about, "ti": instance, "task_instance": instance}
         method, event = task.execute, {}
         while True:
             try:
-                result = method(context, **event)
+                result = self.asking(task, partial(method, context, **event))
                 break
             except TaskDeferred as deferred:
                 classpath, arguments = deferred.trigger.serialize()
@@ -415,6 +443,17 @@ class DirectRun(AnyRun):
                 method = getattr(task, deferred.method_name)
             event = {"event": asyncio.run(_first_event(trigger))}
         self.push(task.task_id, "return_value", result)
+
+    def asking(self, task: Any, step: Callable[[], Any]) -> Any:
+        """Do a step of a task; where it asks a person, hand it the answer."""
+        with mock.patch("airflow.providers.standard.operators.hitl.upsert_hitl_detail") as shown:
+            try:
+                return step()
+            except TaskAwaitingInput as waiting:
+                self.page = shown.call_args.kwargs
+                self.pushed.append(json.dumps([self.page["subject"], self.page["body"], self.page["params"]]))
+                ((context,), _) = step.args, step.keywords  # type: ignore[attr-defined]
+                return getattr(task, waiting.method_name)(context, event=self.answer)
 
     def push(self, task: str, key: str, value: Any) -> None:
         self._xcoms[task, key] = json.dumps(value)
@@ -425,6 +464,7 @@ class DirectRun(AnyRun):
 class _TaskInstance:
     run: DirectRun
     task_id: str
+    id: str = "the task instance"
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.run.push(self.task_id, key, value)
@@ -473,10 +513,14 @@ def deliver(make_dag: Callable[..., Any], ledger: Ledger) -> Callable[..., Direc
         run_type: str = "asset_triggered",
         partition: str | None = None,
         retries: int = 2,
+        by: str | None = "dag_test",
+        answer: dict[str, Any] = NO_ANSWER,
     ) -> DirectRun:
         dag = make_dag(flow or flow_file(), retries)
-        about = {"run_type": run_type, "partition_key": partition, "triggering_user_name": "dag_test"}
-        return DirectRun(dag, ledger, f"{run_type}__{next(count)}", conf or {}, **about).go()
+        about = {"run_type": run_type, "partition_key": partition, "triggering_user_name": by}
+        run = DirectRun(dag, ledger, f"{run_type}__{next(count)}", conf or {}, **about)
+        run.answer = answer
+        return run.go()
 
     return run
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from include.ledger import Ledger
 from include.sandbox.server import SandboxServer
-from tests.flows.conftest import DirectRun, Run, _first_event
+from tests.flows.conftest import NO_ANSWER, DirectRun, Run, _first_event, answered
 
 KEY = "sandbox-vicidial-key"
 NIGHT = datetime(2026, 11, 21, 18, tzinfo=UTC)  # Saturday evening
 MONDAY = datetime(2026, 11, 23, 8, tzinfo=UTC)  # ten in Johannesburg
-STEPS = ("select", "plan", "archive", "reconcile", "report")
+STEPS = ("select", "plan", "approve", "archive", "reconcile", "report")
 LEADS = 3_000
 PHONE = re.compile(r"\b\d{10}\b")
 
@@ -92,11 +93,12 @@ class ArchiveRun(DirectRun):
             value = getattr(task, field)
             if isinstance(value, PlainXComArg):
                 setattr(task, field, self.xcom(value.operator.task_id))
-        context = {**self._about, "ti": _instance(self, task.task_id)}
+        instance = _instance(self, task.task_id)
+        context = {**self._about, "ti": instance, "task_instance": instance}
         method, arguments = task.execute, {}
         while True:
             try:
-                result = method(context, **arguments)
+                result = self.asking(task, partial(method, context, **arguments))
                 break
             except TaskDeferred as deferred:
                 self.waits += 1
@@ -154,11 +156,13 @@ def archive(make_dag: Callable[..., Any], ledger: Ledger, dialer: SandboxServer)
         run_type: str = "scheduled",
         retries: int = 2,
         when_waiting: Callable[[], None] = lambda: None,
+        answer: dict[str, Any] = NO_ANSWER,
     ) -> ArchiveRun:
         dag = make_dag(flow or flow_file(), retries)
         about = {"run_type": run_type, "partition_key": None, "triggering_user_name": "ana"}
         made = ArchiveRun(dag, ledger, f"{run_type}__{next(count)}", conf or {}, **about)
         made.when_waiting = when_waiting  # type: ignore[method-assign]
+        made.answer = answer
         return made.go()
 
     return run
@@ -228,10 +232,31 @@ def test_the_limit_holds_the_rest_back(archive, dialer) -> None:
 
 
 def test_guards_refuse_in_words(archive, dialer) -> None:
-    run = archive(flow_file(guards={"max_rows": 10, "max_share_percent": 1}))
+    run = archive(flow_file(guards={"max_rows": 10, "max_share_percent": 1}, approval={"ask": "never"}))
     assert run.state == "failed" and run.summary["verdict"] == "refused"
     assert "the limit is 10" in run.problems and "the limit is 1 %" in run.problems
     assert set(run.reasons) == {"guard_stopped"} and dialer.state("vicidial")["calls"] == {}
+
+
+def test_a_person_can_approve_past_a_guard(archive, dialer, ledger) -> None:
+    flow = flow_file(guards={"max_rows": 10})
+    no_one = archive(flow)
+    assert no_one.summary["verdict"] == "not approved" and set(no_one.reasons) == {"not_approved"}
+    assert no_one.state == "failed" and dialer.state("vicidial")["calls"] == {}
+    run = archive(flow, answer=answered(why="the list was never cleaned before"))
+    assert run.state == "success" and run.counts == {"delivered": len(ids(dialer)[1])}
+    assert (
+        run.page["subject"] == f"Archive {run.counts['delivered']:,} leads, and take them off vicidial_list?"
+    )
+    assert "the limit is 10" in run.page["body"] and "`nobody`" in run.page["body"]
+    assert ledger.load(run.summary["load"]).approved_by == "ben"
+
+
+def test_an_archive_can_ask_before_leads_leave_the_list(archive, dialer) -> None:
+    flow = flow_file(approval={"ask": "destructive"})
+    assert archive(flow).summary["verdict"] == "not approved" and ids(dialer)[1] == []
+    assert archive(flow | {"delete": False}).state == "success", "a copy takes nothing off the list"
+    assert archive(flow, answer=answered(why=None)).state == "success"
 
 
 # Waiting
@@ -393,7 +418,7 @@ def test_a_keep_list_that_is_too_old_stops_the_run(archive, dialer, tmp_path) ->
     old = (datetime.now(UTC) - timedelta(days=9)).timestamp()
     os.utime(tmp_path / "keep.csv", (old, old))
     run = archive(flow_file(keep={"leads": {"file": str(tmp_path / "keep.csv"), "max_age_days": 7}}))
-    assert run.summary["verdict"] == "refused" and "9 days old" in run.problems
+    assert run.summary["verdict"] == "not approved" and "9 days old" in run.problems
 
 
 def test_what_leaves_the_database_is_not_personal(archive, dialer) -> None:

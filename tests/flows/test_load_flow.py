@@ -616,7 +616,7 @@ def test_500_says_nothing_about_what_was_done(deliver, snapshot, vendor, sandbox
 
 def test_an_empty_source(deliver, snapshot, vendor):
     snapshot(0)
-    run = deliver()
+    run = deliver(flow_file(approval={"ask": "never"}))
     assert (run.state, run.summary["verdict"]) == ("failed", "refused")
     assert "the source holds no lead" in run.problems
     assert vendor.calls == 0
@@ -647,9 +647,9 @@ def test_a_shrink(deliver, snapshot, vendor):
     snapshot(20)
     deliver()
     snapshot(13)
-    run = deliver()
+    run = deliver(flow_file(approval={"ask": "never"}))
     assert (run.state, run.summary["verdict"], run.counts) == ("failed", "refused", {"held": 13})
-    assert run.reasons == {"guard_stopped": 13}
+    assert run.reasons == {"guard_stopped": 13} and run.tasks["approve"] == "skipped"
     assert "from 20 to 13 rows (35.0 %)" in run.problems
     assert vendor.numbers() == numbers(range(20))
     run.assert_accounted()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from include import settings
+from include.approval import WRITES
 from include.flow_files import Delivery
 from include.nights import chosen_night
 from listkeeper.operators.run import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from include.flow_files import Recipe
     from include.guards import Refusal
-    from include.staging import RunFolder
+    from include.staging import Manifest, RunFolder
 
 
 class DeliveryOperator(RunOperator):
@@ -44,7 +45,7 @@ class FindSnapshotOperator(DeliveryOperator):
     Choose the snapshot to deliver, and whether this run may write.
 
     A run that follows a pull takes the night of its partition; a run by hand takes the night of the form, or the
-    newest complete one. What follows a backfill only plans.
+    newest complete one. What follows a backfill only plans, unless the flow's file releases the backfill of that night.
 
     Returns `{"snapshot", "night", "full", "rows_in", "source_time", "action", "requested_by", "reason"}`.
     """
@@ -68,12 +69,21 @@ class FindSnapshotOperator(DeliveryOperator):
             "full": manifest.facts.get("mode") == "full",
             "rows_in": manifest.rows,
             "source_time": (manifest.source_time or manifest.created_at).isoformat(),
-            "action": asked_action(
-                self.flow, params, dag_run, from_backfill=manifest.facts.get("run_type") == "backfill"
-            ),
-            "requested_by": getattr(dag_run, "triggering_user_name", None),
+            "action": asked_action(self.flow, params, dag_run, from_backfill=self._is_backfill(manifest)),
+            # Who started the pull that this run follows has as good as started this run.
+            "requested_by": getattr(dag_run, "triggering_user_name", None)
+            or manifest.facts.get("requested_by"),
             "reason": params.get("reason"),
         }
+
+    def _is_backfill(self, manifest: Manifest) -> bool:
+        """Whether the snapshot was made by a backfill that the flow's file does not release."""
+        released = self.flow.released_backfill
+        return manifest.facts.get("run_type") == "backfill" and not (
+            released is not None
+            and manifest.night is not None
+            and released.covers(manifest.night, datetime.now(UTC).date())
+        )
 
     def _snapshot(self, night: str | None) -> RunFolder:
         from include.snapshots import newest_snapshot
@@ -197,6 +207,7 @@ class PlanLoadOperator(DeliveryOperator):
         ledger, flow = open_ledger(), self.flow
         source_time = datetime.fromisoformat(self.found["source_time"])
         out = run_folder(context, "plan")
+        standing = ledger.standing_of(flow.target)
         with ExitStack() as stack:
             # The night whose leads an earlier append may have put on the list; a full snapshot holds those of all.
             night = None if self.found["full"] else self.found["night"]
@@ -222,6 +233,7 @@ class PlanLoadOperator(DeliveryOperator):
                 source_time=source_time,
                 action=self.found["action"],
                 limits=flow.guards,
+                approval=flow.approval,
                 extra_refusals=[
                     *ledger_refusals(ledger, flow, source_time, night, context["dag_run"].run_id),
                     *self.refusals(),
@@ -240,10 +252,13 @@ class PlanLoadOperator(DeliveryOperator):
             source_time=source_time,
             snapshot=self.found["snapshot"],
             plan_hash=plan["hash"],
-            mode="apply" if plan["decision"] == "apply" else "plan",
+            mode="apply" if plan["decision"] in WRITES else "plan",
             requested_by=self.found["requested_by"],
             reason=self.found["reason"],
             rows_in=self.found["rows_in"],
+            standing=standing,
+            good_for=timedelta(hours=flow.guards.max_plan_age_hours),
+            needs_approval=plan["decision"] == "ask",
         )
         ledger.record(
             "planned",

@@ -85,6 +85,7 @@ class PullLeadsOperator(BaseOperator):
                 "mode": self.source.mode,
                 "run_id": context["dag_run"].run_id,
                 "run_type": str(context["dag_run"].run_type.value),
+                "requested_by": getattr(context["dag_run"], "triggering_user_name", None),
             },
         )
         self.log.info(

@@ -15,10 +15,13 @@ from listkeeper.operators.run import RunOperator, run_folder
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.ledger import Batch
+    from include.ledger import Batch, Load
 
 STEPS = ("find_snapshot", "clean", "plan", "load")
 """The steps before the reconciliation: those that find the rows, decide on them, plan, and send."""
+
+APPROVING = "approve"
+"""The step between plan and sending that asks a person."""
 
 
 class ReconcileOperator(RunOperator):
@@ -48,9 +51,15 @@ class ReconcileOperator(RunOperator):
         planned = ti.xcom_pull(task_ids=planning) or {}
         clean, plan_folder = run_folder(context, cleaning), run_folder(context, planning)
         batches: list[Batch] = []
+        approval: dict[str, Any] | None = None
         if planned:
             batches = ledger.batches(planned["load"])
             ledger.release_target(planned["load"])
+            approval = _approval(ledger.load(planned["load"]))
+        approved = approval is None or approval["word"] == "approved"
+        decision = planned.get("decision")
+        if decision == "ask" and approved:
+            decision = "apply"
         out = run_folder(context, "outcomes")
         with out.writing() as scratch:
             written = write_outcomes(
@@ -60,7 +69,7 @@ class ReconcileOperator(RunOperator):
                 plan=plan_folder if planned else None,
                 batches=batches,
                 held_reason=(ti.xcom_pull(task_ids=sending) or {}).get("held_reason")
-                or (HELD_REASON[planned["decision"]] if planned else "not_sent"),
+                or (HELD_REASON[decision] if decision else "not_sent"),
                 named=named_rows(run_folder(context, sending)),
             )
             out.commit(scratch, Manifest(kind="outcomes", rows=sum(written.by_state.values())))
@@ -71,15 +80,18 @@ class ReconcileOperator(RunOperator):
             [batch for batch in batches if batch.state != "planned"],
             min_valid_share=getattr(self.flow, "min_valid_share", 0.0),
         )
-        problems = [*result.problems, *self._problems(context, found, planned)]
+        problems = [*result.problems, *self._problems(context, found, decision)]
         if (rows := sum(written.by_state.values())) != rows_in:
             problems.append(f"{rows_in:,} rows came in, but the outcome files hold {rows:,}.")
-        verdict = self._verdict(planned, problems, result.counts.uncertain)
+        verdict = self._verdict(decision, problems, result.counts.uncertain)
         if planned:
             try:
-                state = {"planned": "planned", "refused": "refused", "uncertain": "uncertain"}.get(
-                    verdict, "failed" if problems else "done"
-                )
+                state = {
+                    "planned": "planned",
+                    "refused": "refused",
+                    "not approved": "refused",
+                    "uncertain": "uncertain",
+                }.get(verdict, "failed" if problems else "done")
                 ledger.finish_load(planned["load"], state=state, counts=result.counts, verdict=verdict)  # type: ignore[arg-type]
             except UnknownLoadError:  # the ledger was replaced while the run was under way
                 problems.append("The ledger no longer knows this load.")
@@ -88,6 +100,7 @@ class ReconcileOperator(RunOperator):
             **result.counts.to_dict(),
             "verdict": verdict,
             "problems": problems,
+            "approval": approval,
             "load": planned.get("load"),
             "report": run_folder(context, "report").path,
         }
@@ -95,32 +108,52 @@ class ReconcileOperator(RunOperator):
         self.log.info("%s: %s", verdict, json.dumps(result.counts.to_dict()))
         return summary
 
-    def _problems(self, context: Context, found: dict[str, Any], planned: dict[str, Any]) -> list[str]:
+    def _problems(self, context: Context, found: dict[str, Any], decision: str | None) -> list[str]:
         """Why the steps before did not end well, in their own words."""
         ti = context["ti"]
-        if planned.get("decision") == "refused":
+        refusals: list[str] = []
+        if decision in ("refused", "ask"):
             plan = json.loads(run_folder(context, "plan").get("plan.json") or b"{}")
-            return [refusal["text"] for refusal in plan.get("refusals", [])]
-        stopped = [ti.xcom_pull(task_ids=step, key="stopped") for step in dict.fromkeys(self.steps)]
-        if why := [text for text in stopped if text]:
+            refusals = [refusal["text"] for refusal in plan.get("refusals", [])]
+        if decision == "refused":
+            return refusals
+        steps = dict.fromkeys((*self.steps[:-1], APPROVING, self.steps[-1]))
+        stopped = [ti.xcom_pull(task_ids=step, key="stopped") for step in steps]
+        why = [text for text in stopped if text]
+        if decision == "ask":
+            return [*refusals, *(why or ["Nobody approved the plan, so nothing was sent."])]
+        if why:
             return why
-        if not found or not planned:
+        if not found or not decision:
             return ["The run stopped before it had a plan; see the log of the first red task."]
         sending = self.steps[-1]
-        if planned["decision"] == "apply" and not ti.xcom_pull(task_ids=sending):
+        if decision == "apply" and not ti.xcom_pull(task_ids=sending):
             return [f"The {sending} did not end; see the log of the task {sending}."]
         return []
 
     @staticmethod
-    def _verdict(planned: dict[str, Any], problems: list[str], uncertain: int) -> str:
-        decision = planned.get("decision")
+    def _verdict(decision: str | None, problems: list[str], uncertain: int) -> str:
         if decision == "refused":
             return "refused"
         if uncertain:
             return "uncertain"
+        if decision == "ask":
+            return "not approved"
         if problems:
             return "failed"
         return {"plan_only": "planned", "unchanged": "unchanged"}.get(str(decision), "delivered")
+
+
+def _approval(load: Load) -> dict[str, Any] | None:
+    """What a person said of a load's plan; None where nobody had to be asked."""
+    if load.approval is None:
+        return None
+    return {
+        "word": load.approval,
+        "by": load.approved_by,
+        "at": load.approved_at.isoformat() if load.approved_at else None,
+        "why": load.approval_reason,
+    }
 
 
 class ReportOperator(RunOperator):

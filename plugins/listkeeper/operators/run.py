@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from include.approval import WRITES
 from include.flow_files import ArchiveFlow, Delivery
 from listkeeper.links import PlanLink, RejectsLink, ReportLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.ledger import Ledger, Load
     from include.staging import RunFolder
 
 AS_RELEASED, PLAN, APPLY = "as released", "plan", "apply"
@@ -63,7 +65,7 @@ def asked_action(flow: Delivery | ArchiveFlow, params: Any, dag_run: Any, *, fro
     """Whether a run may write (`apply`) or only shows (`plan`): by its form, and by whether the flow is released."""
     asked = params.get("action") or AS_RELEASED
     by_hand = dag_run.run_type == "manual"
-    if asked == PLAN or (from_backfill and not by_hand):
+    if asked == PLAN or (from_backfill and not (by_hand and asked == APPLY)):
         return PLAN
     if asked == APPLY and not flow.released:
         raise AirflowFailException(
@@ -89,9 +91,9 @@ class RunOperator(BaseOperator):
         self.flow = flow
 
 
-class SendOperator(RunOperator):
+class PlanStepOperator(RunOperator):
     """
-    Base of the vendor's own step: sends a plan, and nothing that was not planned.
+    Base of the steps that take a plan up: the approval, and the vendor's own step.
 
     :param planned: what the plan step returned. (templated)
     """
@@ -102,6 +104,41 @@ class SendOperator(RunOperator):
         super().__init__(**kwargs)
         self.planned = planned
 
+    def own_load(self, ledger: Ledger, context: Context) -> Load:
+        """The load of this run's plan, as the ledger has it: what came by XCom may be somebody's own words."""
+        from include.ledger import UnknownLoadError
+
+        dag_run = context["dag_run"]
+        try:
+            load = ledger.load(str(self.planned["load"]))
+        except (UnknownLoadError, KeyError, TypeError):
+            load = None
+        if load is None or (load.dag_id, load.run_id, load.target, load.plan_hash) != (
+            dag_run.dag_id,
+            dag_run.run_id,
+            self.flow.target,
+            self.planned["hash"],
+        ):
+            raise AirflowFailException(
+                "The plan step hands on another plan than the one it wrote down in the ledger for this run. Nothing "
+                "was sent. Clear the task plan, or start a new run."
+            )
+        return load
+
+
+class SendOperator(PlanStepOperator):
+    """
+    Base of the vendor's own step: sends a plan, and nothing that was not planned, or not approved where it must be.
+
+    It looks the approval up in the ledger: that the step before it is green, or says so by XCom, proves nothing.
+    A flow that asks nobody skips that step, so this one runs unless one before it failed.
+
+    :param planned: what the plan step returned. (templated)
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"trigger_rule": TriggerRule.NONE_FAILED} | kwargs)
+
     def execute(self, context: Context) -> dict[str, Any]:
         with telling(context):
             decision = self.planned["decision"]
@@ -109,9 +146,23 @@ class SendOperator(RunOperator):
                 raise AirflowFailException(
                     "A guard refused the plan, so nothing was sent. The report says which and why."
                 )
-            if decision != "apply":
+            if decision not in WRITES:
                 raise AirflowSkipException(f"Nothing to send: the plan is {decision.replace('_', ' ')}.")
+            self._require_approval(context)
             return self.send(context)
+
+    def _require_approval(self, context: Context) -> None:
+        from include.approval import person_problem
+        from include.ledger import NotApprovedError
+        from listkeeper.hooks.ledger import open_ledger
+
+        load = self.own_load(open_ledger(), context)
+        if load.approval is None:
+            return
+        if load.approval != "approved":
+            raise AirflowFailException(str(NotApprovedError(load.id, load.approval)))
+        if problem := person_problem(self.flow.approval, load.requested_by, load.approved_by):
+            raise AirflowFailException(f"{problem} Nothing was sent.")
 
     def send(self, context: Context) -> dict[str, Any]:
         """Send the plan, or go on where an earlier try of this task stopped; the ledger knows where that was.

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.approval import WRITES
 from include.flow_files import ArchiveFlow
 from include.vendors.errors import VendorError
 from listkeeper.operators.run import (
@@ -142,6 +143,7 @@ class PlanArchiveOperator(ArchiveOperator):
         ledger, flow, found = open_ledger(), self.flow, self.found
         source_time = datetime.fromisoformat(found["source_time"])
         out = run_folder(context, "plan")
+        standing = ledger.standing_of(flow.target)
         with RunFolder(found["snapshot"]).reading("kept-*.parquet") as kept, out.writing() as scratch:
             plan = make_archive_plan(
                 kept,
@@ -162,6 +164,7 @@ class PlanArchiveOperator(ArchiveOperator):
                 source_time=source_time,
                 action=found["action"],
                 limits=flow.guards,
+                approval=flow.approval,
                 schedule={
                     "hours": flow.office_hours if found["window"] == BY_HOURS else None,
                     "zone": flow.local_zone,
@@ -182,10 +185,13 @@ class PlanArchiveOperator(ArchiveOperator):
             source_time=source_time,
             snapshot=found["snapshot"],
             plan_hash=plan["hash"],
-            mode="apply" if plan["decision"] == "apply" else "plan",
+            mode="apply" if plan["decision"] in WRITES else "plan",
             requested_by=found["requested_by"],
             reason=found["reason"],
             rows_in=found["rows_in"],
+            standing=standing,
+            good_for=timedelta(hours=flow.guards.max_plan_age_hours),
+            needs_approval=plan["decision"] == "ask",
         )
         told = (
             "flow",
@@ -234,18 +240,15 @@ class PlanArchiveOperator(ArchiveOperator):
 
     def _refusals(self, ledger: Ledger, source_time: datetime) -> list[Refusal]:
         """Refusals that only the ledger knows."""
+        from include.applied import paused_refusals
         from include.guards import Refusal
         from include.ledger import UnknownTargetError
 
         try:
             target = ledger.target(self.flow.target)
         except UnknownTargetError:
-            return []
-        refusals = []
-        if target.paused:
-            refusals.append(
-                Refusal("paused", "The archive is paused: nothing is sent until a person resumes it.")
-            )
+            return paused_refusals(ledger, self.flow.vendor, None)
+        refusals = paused_refusals(ledger, self.flow.vendor, target)
         if target.fence_source_time is not None and source_time < target.fence_source_time:
             refusals.append(
                 Refusal(

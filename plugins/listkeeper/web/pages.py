@@ -78,6 +78,7 @@ def index(request: Request, user: GetUserDep) -> HTMLResponse:
     return _page(
         request,
         "index.html",
+        paused_vendors=ledger.paused_vendors(),
         targets=[(t, applied.get(t.applied_load_id or "")) for t in targets if t.key in own],
         loads=loads[:SHOWN_LOADS],
     )

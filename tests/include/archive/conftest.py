@@ -107,6 +107,7 @@ class Job:
             flow="old_leads", vendor="vicidial", dag_id="archive_vicidial_leads__old_leads", run_id=run_id,
             target="vicidial:vicidial_default:old_leads", night=None, source_time=NIGHT - timedelta(hours=1),
             snapshot="s", plan_hash="h", mode="apply", requested_by=None, reason=None, rows_in=len(ids),
+            good_for=timedelta(days=4),
         ).id  # fmt: skip
         self.ledger.plan_batches(self.load, batch_plans(ids, self.batch_size))
         return self

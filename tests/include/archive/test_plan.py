@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.approval import Approval
 from include.archive.plan import batch_plans, check, estimate, make_archive_plan, measured_seconds
 from include.hours import OfficeHours
 from include.leads.retention import ArchiveGuards
@@ -172,8 +173,11 @@ def test_delete_is_off_unless_it_is_applied(tmp_path: Path) -> None:
     assert made(tmp_path, action="plan")["options"]["delete"] is False
     shown = made(tmp_path, action="plan", limits=ArchiveGuards(max_rows=1))
     assert shown["decision"] == "plan_only" and shown["refusals"], "what the guards would say is shown"
-    refused_plan = made(tmp_path, limits=ArchiveGuards(max_rows=1))
+    never = Approval(ask="never")
+    refused_plan = made(tmp_path, limits=ArchiveGuards(max_rows=1), approval=never)
     assert refused_plan["decision"] == "refused" and refused_plan["options"]["delete"] is False
+    asked = made(tmp_path, limits=ArchiveGuards(max_rows=1))
+    assert asked["decision"] == "ask" and asked["options"]["delete"] is True, "this very plan may be approved"
 
 
 def test_a_limit_holds_the_last_back(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from include.ledger import (
     MayNotWriteError,
     NotApprovedError,
     OlderSourceError,
+    OtherPageError,
     PlanOnlyError,
     PlanTooOldError,
     Standing,
@@ -101,7 +102,7 @@ def test_a_no_is_evidence_too(ledger, open_load, approved, kind):
 def test_asking_anew_takes_the_word_back(ledger, open_load):
     load = open_load(needs_approval=True)
     yes(ledger, load)
-    assert ledger.ask_approval(load.id, "page") == []
+    ledger.ask_approval(load.id, "page")
     with pytest.raises(NotApprovedError):
         ledger.claim_target(load.id, HOUR)
 
@@ -158,12 +159,16 @@ def test_a_yes_passes_neither_the_fence_nor_a_pause(ledger, open_load):
         ledger.claim_target(older.id, HOUR)
 
 
-def test_a_run_remembers_the_pages_it_has_shown(ledger, open_load):
+def test_a_run_asks_with_one_page_only(ledger, open_load):
     first, other = open_load(needs_approval=True), open_load(needs_approval=True, plan_hash="decaf")
     elsewhere = open_load(needs_approval=True, run_id="b")
-    assert ledger.ask_approval(first.id, "one") == []
-    assert ledger.ask_approval(elsewhere.id, "another run") == []
-    assert ledger.ask_approval(other.id, "two") == ["one"]
+    ledger.ask_approval(first.id, "one")
+    ledger.ask_approval(elsewhere.id, "another run")
+    with pytest.raises(OtherPageError, match="Start a new run"):
+        ledger.ask_approval(other.id, "two")
+    ledger.ask_approval(first.id, "one")  # the same page again
+    with pytest.raises(OtherPageError):
+        ledger.ask_approval(first.id, "the same plan in other words")
 
 
 # Age
@@ -256,7 +261,7 @@ def test_a_loads_own_sending_is_no_change(ledger, open_load):
 
 @pytest.mark.parametrize(
     "error",
-    [NotApprovedError("l", "needed"), PlanTooOldError("l", None), ListChangedError("t", "l")],
+    [NotApprovedError("l", "needed"), PlanTooOldError("l", None), ListChangedError("t", "l"), OtherPageError("l")],
 )
 def test_these_errors_say_that_trying_again_changes_nothing_and_survive_pickling(error):
     assert isinstance(error, MayNotWriteError)
