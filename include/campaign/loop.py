@@ -19,7 +19,7 @@ from include.campaign.payload import Payload
 from include.ledger import Batch, Ledger, LedgerError, Pace, PlanChangedError
 from include.staging import RunFolder
 from include.vendors.errors import LostAnswerError, RateLimitedError, VendorError
-from include.vendors.ozonetel import Accepted, FailedRow, find_callback
+from include.vendors.ozonetel import Accepted, Callback, FailedRow, find_callback
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,11 @@ TRIES: Final = 3
 CLAIM_MARGIN: Final = timedelta(minutes=30)
 """How much longer than its callbacks a load may hold its list: time to be tried again."""
 
-PATIENCE: Final = timedelta(hours=1)
-"""How long the vendor may say "too many" while we keep its limit: somebody else uses the key."""
+MOST_SENDS: Final = 3
+"""How often a batch is sent whose callback leaves open what became of it: each try brings a new file of failed rows."""
+
+MOST_REFUSALS: Final = 30
+"""How often the vendor may say "too many" to one batch while we keep its limit: somebody else uses the key."""
 
 
 class CampaignStoppedError(Exception):
@@ -153,7 +156,11 @@ class Campaign:
                 self._ledger.end_turn(self._vendor.account, turn)
 
     def _unsent(self, batch: Batch) -> bool:
-        return batch.state == "planned" or (self._rules.safe and batch.state in ("intended", "uncertain"))
+        if batch.state == "planned":
+            return True
+        if not self._rules.safe or batch.state not in ("intended", "uncertain"):
+            return False
+        return batch.attempts < MOST_SENDS or self._callback(batch) is None
 
     def _in_doubt(self, batch: Batch) -> bool:
         return batch.state == "intended" and not self._rules.safe
@@ -177,7 +184,7 @@ class Campaign:
         except VendorError as error:
             self._ledger.withdraw(self._load, batch.seq, str(error))
             if isinstance(error, RateLimitedError):
-                self._held_back(error)
+                self._held_back(batch, error)
             elif not error.again:
                 raise
             else:
@@ -194,15 +201,13 @@ class Campaign:
             raise error
         self._sleep(2.0 ** (self._failures - 1))
 
-    def _held_back(self, error: RateLimitedError) -> None:
-        """Nobody of this account calls for a while; unless the vendor has said so for too long."""
+    def _held_back(self, batch: Batch, error: RateLimitedError) -> None:
+        """Nobody of this account calls for a while; unless the vendor has said so too often."""
         self._ledger.hold_back(self._vendor.account, error.retry_after)
-        load = self._ledger.load(self._load)
-        accepted = [batch.accepted_at for batch in self._ledger.batches(self._load) if batch.accepted_at]
-        if self._now() - max([load.opened_at, *accepted]) > PATIENCE:
+        if batch.attempts + 1 >= MOST_REFUSALS:
             raise CampaignStoppedError(
-                f"For an hour Ozonetel has said that there are too many requests, though we keep its limit. Find out "
-                f"what else uses this key. ({error})"
+                f"Ozonetel says again and again that there are too many requests, though we keep its limit: batch "
+                f"{batch.seq} was sent {batch.attempts + 1} times. Find out what else uses this key. ({error})"
             )
         log.warning("%s", error)
 
@@ -216,8 +221,7 @@ class Campaign:
         for batch in self._ledger.batches(self._load):
             if batch.state not in ("intended", "accepted", "uncertain"):
                 continue
-            bodies = [event.body for event in self._ledger.events(self._load, batch.seq)]
-            callback = find_callback(bodies, batch.vendor_ref)
+            callback = self._callback(batch)
             if callback is None:
                 continue
             failed: list[FailedRow] | VendorError | None = None
@@ -233,6 +237,10 @@ class Campaign:
             settle(self._ledger, batch, callback, failed, self._payload, self._notes)
             if self._rules.preflight is not None and not callback.failed_whole:
                 self._ledger.mark_proven(self._load, self._rules.preflight)
+
+    def _callback(self, batch: Batch) -> Callback | None:
+        bodies = [event.body for event in self._ledger.events(self._load, batch.seq)]
+        return find_callback(bodies, batch.vendor_ref)
 
     def _fetch(self, url: str) -> list[FailedRow]:
         for attempt in range(1, TRIES):

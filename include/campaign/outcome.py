@@ -47,7 +47,7 @@ def settle(
     counts: dict[str, int] = {}
     named: dict[str, list[str | None]] = {}
     keys = payload.keys(batch.seq)
-    if callback.failed_whole and rejected == batch.rows:
+    if callback.failed_whole and rejected == batch.rows and not batch.maybe_sent:
         counts = {UNREAD: rejected}
         named = {key: [f"vendor_{UNREAD}", callback.message[:DETAIL_CHARS] or None] for key in keys}
     elif rejected:
@@ -77,7 +77,7 @@ def settle(
         else:
             why = _why_unnamed(failed, rejected)
             note = f"{note} {why}" if note else why
-            if batch.maybe_sent:  # duplicates of the earlier try may be among them
+            if batch.maybe_sent:  # rows that the earlier try added may be among them
                 rejected, uncertain = 0, rejected
             else:
                 counts = {REJECTED: rejected}
