@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from include.drift import Drift, DriftLimits
 
 NEVER_PASSED: Final = frozenset({"older_source", "paused", "unresolved_load", "keys_lost", "unknown_target"})
 """Guards that nobody can approve past: what they stop would overwrite newer data, or call people twice."""
@@ -45,6 +46,10 @@ class GuardLimits(BaseModel):
     max_plan_age_hours: float = Field(
         12.0, gt=0, description="How long a plan may be applied after it was made, or approved, in hours."
     )
+    drift: DriftLimits = Field(
+        DriftLimits(),  # type: ignore[call-arg]
+        description="When a night is unlike the nights before.",
+    )
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,16 @@ class SuppressionAge:
     name: str
     age_days: float | None
     max_age_days: int | None
+
+
+def check_drift(found: Sequence[Drift], limits: DriftLimits) -> list[Refusal]:
+    """Refuse a night that is unlike the nights before, where the flow wants that."""
+    if limits.when != "refuse":
+        return []
+    return [
+        Refusal("drift", f"{drift.text} If that is right, approve the plan, or set guards.drift.when to warn.")
+        for drift in found
+    ]
 
 
 def check_calls(calls: Mapping[str, Any] | None, now: datetime) -> list[Refusal]:

@@ -100,6 +100,22 @@ The newest staged night may be `max_age_hours` old, and never older than the sho
 the flow want an opt-out followed; older calls stop the load (guard `calls_age`). Staged nights are not kept for
 ever: put opt-outs on a suppression list of your own too.
 
+## The source's fields, and drift
+
+**Contract.** A pull counts which fields its leads have, of which type (names and counts, never a value), and
+keeps that beside the snapshot. What is new, missing or of another type than in the newest night before is told
+in the log of the pull and in the report of each delivery; `contract: {on_change: stop}` in the source's file
+makes no snapshot of such a night. `contract.fields` writes down what must be there instead: `{data.state:
+text}`. A field that fewer than half of the leads had may be absent.
+
+**Drift.** Each delivery sets its clean step against those of the last 14 nights of its flow: leads that came
+in, share rejected, share of each reason, mix of areas (area code, else calling code). A figure has drifted when
+it lies outside all that those nights showed *and* further from their median than six times their spread. The
+spread is the median absolute deviation times 1.4826 (a standard deviation, which single odd nights do not
+move), at least 5 % of the median for the volume, one percentage point for shares, two for areas. So a Sunday is
+not measured by Mondays, and in quiet weeks 30 % more or fewer leads are still no news. It warns in the report;
+`guards: {drift: {when: refuse}}` stops the load. With fewer than five earlier nights nothing is said.
+
 ## The packs
 
 """

@@ -75,6 +75,7 @@ def make_plan(
     limits: guards.GuardLimits,
     approval: Approval = Approval(),  # type: ignore[call-arg]  # noqa: B008 (frozen)
     extra_refusals: Sequence[guards.Refusal] = (),
+    warnings: Sequence[str] = (),
     timing: Callable[[int], dict[str, Any] | None] = lambda _rows: None,
     now: datetime,
 ) -> dict[str, Any]:
@@ -85,6 +86,7 @@ def make_plan(
     :param cleaned: facts of the clean step: rows_in, decided (state -> reason -> rows), suppression, changes, packs,
         calls.
     :param extra_refusals: refusals that only the caller can know (the ledger's).
+    :param warnings: what a person should know, and what stops nothing; sentences.
     :param timing: how long it takes to send so many rows, as plain JSON; None where that goes without saying.
 
     Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order),
@@ -159,6 +161,7 @@ def make_plan(
         "held": {"already_delivered": held} if held else {},
         "samples": samples,
         "refusals": [],
+        "warnings": list(warnings),
         "timing": timing(to_send),
         "suppression": cleaned["suppression"],
         "packs": cleaned.get("packs"),

@@ -152,6 +152,7 @@ def report_markdown(
         _head(plan, summary),
         _listed("What speaks against it", [_text(problem) for problem in problems]),
         _guards(plan),
+        _listed("What is unlike other nights", [_text(warning) for warning in plan.get("warnings") or []]),
         _approval(summary),
         _rows(summary),
         _changes(plan),

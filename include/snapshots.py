@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from include import staging
+from include import contract, staging
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS
 from include.staging import PART_ROWS, Manifest, RunFolder, StagingError
 from include.vendors import platform
@@ -122,25 +122,30 @@ class Shard:
     def _write(self, number: int, items: Sequence[dict[str, Any]], following: str | None) -> None:
         rows: list[dict[str, Any]] = []
         bad: list[dict[str, str]] = []
-        outside = 0
+        inside: list[dict[str, Any]] = []
         for position, item in enumerate(items):
             platform.check_item(item, self._query)
             try:
                 row = platform.read_lead(item)
             except BadLeadError as error:
                 if not self._belongs(platform.uploaded_at(item)):
-                    outside += 1
                     continue
+                inside.append(item)
                 key = item.get("leadId")
                 named = isinstance(key, int) and not isinstance(key, bool)
                 name = str(key) if named else f"shard {self._number} page {number} item {position}"
                 bad.append({"row_key": name, "detail": str(error)})
                 continue
             if self._belongs(row["uploaded_at"]):
+                inside.append(item)
                 rows.append(row)
-            else:
-                outside += 1
-        facts = {"next": following, "inside": len(rows), "outside": outside, "bad": bad}
+        facts = {
+            "next": following,
+            "inside": len(rows),
+            "outside": len(items) - len(inside),
+            "bad": bad,
+            "fields": contract.count(inside),
+        }
         buffer = io.BytesIO()
         pl.DataFrame(rows, schema=LEAD_COLUMNS).write_parquet(
             buffer, compression="zstd", metadata={"listkeeper": json.dumps(facts)}
@@ -158,7 +163,9 @@ class Shard:
 
 
 def page_facts(content: bytes) -> dict[str, Any]:
-    """What a page file says about itself: `next` link, rows `inside` and `outside` the window, `bad` leads."""
+    """What a page file says about itself: `next` link, rows `inside` and `outside` the window, `bad` leads,
+    `fields` (`include.contract`).
+    """
     facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(io.BytesIO(content))["listkeeper"])
     return facts
 
@@ -183,15 +190,20 @@ def assemble(
     source_time: datetime,
     night: str,
     facts: dict[str, Any],
+    judge: Callable[[contract.Fields], list[str]] = lambda _: [],
 ) -> Pulled:
     """Put the pages of all shards together into a snapshot and commit it.
 
     A lead that came twice (the list moved while it was walked, or it sat on the edge of two shards) is kept once,
     as it was seen last. Leads that could not be kept are written as outcomes. One part is held in memory at a time,
     besides the lead ids. Counts are taken from what was written and put into the manifest's facts.
+    :param judge: says what is wrong with the fields that were seen; put into the facts as `contract`. It may raise to
+        stop the pull.
+
     Raises StagingError for a shard whose last page has not been read.
     """
     names: list[str] = []
+    fields: list[contract.Fields] = []
     ids: list[pl.Series] = []
     seen = outside = 0
     bad: list[dict[str, str]] = []
@@ -204,12 +216,15 @@ def assemble(
             seen += page["inside"] + len(page["bad"])
             outside += page["outside"]
             bad += page["bad"]
+            fields.append(page.get("fields", {}))
             ids.append(pl.read_parquet(io.BytesIO(content), columns=["lead_id"])["lead_id"])
             names.append(name)
         if following is not None:
             raise StagingError(
                 "A shard of the pull has not come to its end, so no snapshot was made. Pull again."
             )
+    seen_fields = contract.total(fields)
+    facts = {**facts, "fields": seen_fields, "contract": judge(seen_fields)}
     all_ids = pl.concat(ids) if ids else pl.Series("lead_id", [], pl.Int64)
     last_seen = all_ids.is_last_distinct() if all_ids.n_unique() != len(all_ids) else None
     with snapshot.writing() as scratch:

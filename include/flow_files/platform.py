@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from include.contract import Contract
 from include.flow_files.base import FlowFile, Text, known_zone
 from include.flow_files.delivery import Delivery, Recipe
 from include.vendors import platform
@@ -45,6 +46,7 @@ class PlatformSource(FlowFile):
     )
     filters: LeadFilters = Field(LeadFilters(), description="Which leads.")  # type: ignore[call-arg]
     shards: int = Field(4, ge=1, le=16, description="How many parts of the night are pulled side by side.")
+    contract: Contract = Field(Contract(), description="What the leads look like.")  # type: ignore[call-arg]
 
     @field_validator("zone")
     @classmethod

@@ -70,6 +70,7 @@ class CleanResult:
     outcomes: dict[str, dict[str, int]]  # state -> reason -> rows
     changes: dict[str, int]  # clean-up rule -> cells changed
     suppression: tuple[dict[str, Any], ...]  # per list: Suppression.about(), and hits: leads found on it
+    areas: dict[str, int]  # area (area code of North America, else calling code) -> kept leads
     calls: dict[str, Any] | None  # CallHistory.about(); None without rules over calls
     packs: dict[str, Any] | None  # Screening.about(), and `unchecked` rules; None without rule packs
     kept_files: tuple[Path, ...]
@@ -150,6 +151,7 @@ def clean(
         outcomes=outcomes,
         changes=dict(changes),
         suppression=tuple(entry.about() | {"hits": hits[entry.name]} for entry in lists),
+        areas=_areas(kept_files),
         calls=history.about() if history else None,
         packs=screening.about() | {"unchecked": list(rules.unchecked)} if screening else None,
         kept_files=tuple(kept_files),
@@ -293,6 +295,17 @@ def _check_row_keys(files: Sequence[Path]) -> None:
         raise CleanError(
             f"{repeated} rows repeat the row_key of another row: the snapshot is not sound, so pull it again"
         )
+
+
+def _areas(files: Sequence[Path]) -> dict[str, int]:
+    """Kept leads by the first digits of their number: enough to see that a list comes from elsewhere."""
+    phone = pl.col("phone")
+    area = pl.when(pl.col("national").is_null()).then(phone.str.head(3)).otherwise(phone.str.head(5))
+    counts: Counter[str] = Counter()
+    for file in files:
+        frame = pl.read_parquet(file, columns=["phone", "national"], glob=False)
+        counts.update(dict(frame.select(area=area)["area"].value_counts().iter_rows()))
+    return dict(sorted(counts.items()))
 
 
 def _count(files: Sequence[Path], *by: str) -> tuple[Counter[tuple[Any, ...]], int]:

@@ -106,3 +106,37 @@ def test_old_or_missing_calls_stop_the_load(deliver, snapshot, vendor):
     assert [refusal["guard"] for refusal in run.plan["refusals"]] == ["calls_age"]
     assert "37.0 hours old, the limit is 36" in run.problems
     assert not vendor.numbers()
+
+
+def nights(count):
+    """The last nights, oldest first, each with the time that its leads describe."""
+    now = datetime.now(UTC)
+    return [
+        ((now - timedelta(days=n)).date().isoformat(), now - timedelta(days=n)) for n in range(count, 0, -1)
+    ]
+
+
+def test_a_night_unlike_the_others_is_told_or_refused(deliver, snapshot, vendor):
+    flow = flow_file(mode="APPEND", approval={"ask": "never"})
+    for night, as_of in nights(6)[:-1]:
+        snapshot(20, night=night, source_time=as_of)
+        assert deliver(flow).plan["warnings"] == []
+    night, as_of = nights(6)[-1]
+    snapshot(
+        [lead(n) for n in range(60)], night=night, source_time=as_of, facts={"contract": ["data.x is new"]}
+    )
+    refusing = flow | {"guards": {"drift": {"when": "refuse"}}}
+    run = deliver(refusing)
+    assert [refusal["guard"] for refusal in run.plan["refusals"]] == ["drift"]
+    assert run.plan["warnings"] == [
+        "The source has changed: data.x is new.",
+        "60 leads came in; in the last 5 nights it was 20 to 20, most often about 20.",
+    ]
+    run = deliver(flow)
+    assert run.state == "success"
+    assert run.counts == {"delivered": 60}
+    report = (run.folder("report").get("report.md") or b"").decode()
+    assert (
+        "## What is unlike other nights\n\n- The source has changed: data.x is new.\n- 60 leads came in"
+        in report
+    )

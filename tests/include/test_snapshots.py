@@ -134,7 +134,9 @@ def test_a_night_holds_its_leads_once(staging_folder, page_size, shards):
     assert outcomes.height == pulled.bad == pulled.repeated == 0
     assert set(vendor.fetched.values()) == {1}
     assert pulled.pages == len(vendor.fetched)
-    assert manifest.facts == {"source": "s", **pulled.__dict__}
+    fields = manifest.facts["fields"]
+    assert fields["leadId"] == {"number": pulled.seen}
+    assert manifest.facts == {"source": "s", "fields": fields, "contract": [], **pulled.__dict__}
     assert (manifest.kind, manifest.night, manifest.source_time) == ("snapshot", "2026-11-20", START)
 
 
@@ -516,6 +518,14 @@ def test_a_page_file_says_where_to_go_on(staging_folder):
         "inside": 1,
         "outside": 0,
         "bad": [{"row_key": "2", "detail": "listId must be a whole number of 64 bits"}],
+        "fields": {
+            "*": {"object": 2},
+            "leadId": {"number": 2},
+            "listId": {"number": 1, "text": 1},
+            "phones": {"list": 2},
+            "timestamps": {"object": 2},
+            "_held": {"object": 2},
+        },
     }
 
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from include.drift import Drift
     from include.flow_files import Recipe
     from include.guards import Refusal
+    from include.ledger import Ledger
     from include.staging import Manifest, RunFolder
 
 
@@ -135,8 +137,10 @@ class CleanLeadsOperator(DeliveryOperator):
                 "packs": result.packs,
                 "calls": None if result.calls is None else {**about_calls, **result.calls},
             }
+            # The areas stay here: too many for an XCom, and only wanted to set nights against each other.
+            told = facts | {"areas": result.areas}
             out.commit(
-                scratch, Manifest(kind="clean", rows=result.kept, night=self.found["night"], facts=facts)
+                scratch, Manifest(kind="clean", rows=result.kept, night=self.found["night"], facts=told)
             )
         self.log.info("%d leads came in, %d are kept.", result.rows_in, result.kept)
         return {"clean": out.path, "kept": result.kept, **facts}
@@ -198,8 +202,31 @@ class PlanLoadOperator(DeliveryOperator):
         """How long it takes to send so many rows, where the vendor's limits make that worth telling."""
         return None
 
+    def _contract_changes(self) -> list[str]:
+        """What the pull found changed in the source's fields."""
+        from include.staging import RunFolder
+
+        changes: list[str] = RunFolder(self.found["snapshot"]).manifest().facts.get("contract", [])
+        return changes
+
+    def _drift(self, ledger: Ledger) -> list[Drift]:
+        """What of tonight's clean step is unlike the last nights of this flow."""
+        from include.drift import find
+        from include.staging import RunFolder, run_path
+
+        limits = self.flow.guards.drift
+        tonight = RunFolder(self.cleaned["clean"]).manifest()
+        earlier: dict[str, dict[str, Any]] = {}
+        for load in ledger.loads(10 * limits.nights, flow=self.flow.name):
+            folder = RunFolder(run_path(load.dag_id, load.run_id, "clean"))
+            known = load.night in (None, tonight.night, *earlier)
+            if len(earlier) < limits.nights and not known and folder.exists():
+                earlier[str(load.night)] = folder.manifest().facts
+        return find(tonight.facts, list(earlier.values()), limits)
+
     def _plan(self, context: Context) -> dict[str, Any]:
         from include.applied import applied_before, ledger_refusals
+        from include.guards import check_drift
         from include.plan import make_plan
         from include.staging import Manifest, RunFolder
         from listkeeper.hooks.ledger import open_ledger
@@ -214,6 +241,7 @@ class PlanLoadOperator(DeliveryOperator):
             before = stack.enter_context(applied_before(ledger, flow, night))
             kept = stack.enter_context(RunFolder(self.cleaned["clean"]).reading("kept-*.parquet"))
             scratch = stack.enter_context(out.writing())
+            drift = self._drift(ledger)
             plan = make_plan(
                 kept,
                 self.recipe(),
@@ -237,6 +265,11 @@ class PlanLoadOperator(DeliveryOperator):
                 extra_refusals=[
                     *ledger_refusals(ledger, flow, source_time, night, context["dag_run"].run_id),
                     *self.refusals(),
+                    *check_drift(drift, flow.guards.drift),
+                ],
+                warnings=[
+                    *(f"The source has changed: {change}." for change in self._contract_changes()),
+                    *(found.text for found in drift),
                 ],
                 timing=self.timing,
                 now=datetime.now(UTC),

@@ -14,8 +14,11 @@ from include.flow_files import PlatformSource
 from include.nights import chosen_night
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.sdk import Context
 
+    from include.contract import Fields
     from include.snapshots import Shard
     from include.staging import RunFolder
 
@@ -72,6 +75,7 @@ class PullLeadsOperator(BaseOperator):
         started = self._started(pages, now)
         shards = self._shards(pages, window)
         self._walk(shards)
+        judge = self._contract()
         source_time = min(window[1], started) if window else started
         snapshot = RunFolder(f"{place}/{now:%Y%m%dT%H%M%SZ}-{slug(context['dag_run'].run_id)}")
         pulled = assemble(
@@ -87,7 +91,10 @@ class PullLeadsOperator(BaseOperator):
                 "run_type": str(context["dag_run"].run_type.value),
                 "requested_by": getattr(context["dag_run"], "triggering_user_name", None),
             },
+            judge=judge,
         )
+        for change in snapshot.manifest().facts["contract"]:
+            self.log.warning("The source has changed: %s.", change)
         self.log.info(
             "%d leads from %d pages: %d kept, %d unreadable, %d repeated; %d belong to other nights.",
             pulled.seen,
@@ -98,6 +105,27 @@ class PullLeadsOperator(BaseOperator):
             pulled.outside,
         )
         return {"snapshot": snapshot.path, "night": night.isoformat(), "rows": pulled.kept}
+
+    def _contract(self) -> Callable[[Fields], list[str]]:
+        """What judges the fields of this pull: against the source's file, or the newest snapshot before."""
+        from include import contract
+        from include.snapshots import newest_snapshot
+
+        rules = self.source.contract
+        newest = newest_snapshot(self.source.name, None)
+        before = newest.manifest().facts.get("fields") if newest else None
+
+        def judge(fields: Fields) -> list[str]:
+            found = contract.changes(fields, before, rules)
+            if found and rules.on_change == "stop":
+                raise AirflowFailException(
+                    f"The source has changed, so there is no snapshot: {'; '.join(found)}. If that is right, set "
+                    "contract.on_change to warn for one night, or write the new fields under contract.fields; then "
+                    "clear the pull."
+                )
+            return found
+
+        return judge
 
     def _night(self, context: Context, now: datetime) -> date:
         try:

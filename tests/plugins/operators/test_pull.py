@@ -428,3 +428,34 @@ def test_no_vendor_error_is_taken_for_an_empty_night(sandbox, night):
             pull(night)
         sandbox._control("DELETE", "/faults")
         assert newest_snapshot("callers", None) is None
+
+
+# --- the schema contract
+
+
+def test_a_field_that_the_file_wants_is_missed(sandbox, night):
+    source = make_source(contract={"fields": {"data.nope": "text"}})
+    facts = RunFolder(pull(night, source)["snapshot"]).manifest().facts
+    assert "data.nope is missing: no lead has it" in facts["contract"]
+    assert facts["fields"]["leadId"] == {"number": 100}
+
+
+def test_a_changed_source_stops_where_the_file_wants_that(sandbox, night):
+    fields = {"data.nope": "text"}
+    with pytest.raises(AirflowFailException, match=r"no snapshot: .*data\.nope is missing"):
+        pull(night, make_source(contract={"fields": fields, "on_change": "stop"}))
+    assert newest_snapshot("callers", night) is None
+    before = len(asked(sandbox))
+    assert pull(night, make_source(contract={"fields": fields}))["rows"] == 100  # the pages are still there
+    assert len(asked(sandbox)) == before
+
+
+def test_a_night_is_held_against_the_newest_one_before(sandbox, night):
+    first = RunFolder(pull(night)["snapshot"])
+    assert first.manifest().facts["contract"] == []
+    told = first.manifest()
+    told.facts["fields"].pop("leadId")
+    told.facts["fields"]["data.gone"] = {"text": 100}
+    first.put(MANIFEST, told.to_json())
+    facts = RunFolder(pull(night, run_id="manual__2")["snapshot"]).manifest().facts
+    assert facts["contract"] == ["leadId is new", "data.gone is missing: no lead has it any more"]
