@@ -372,6 +372,25 @@ def test_pause_and_resume_by_flow_and_by_key(call, run, ledger):
     code, text = call("pause", "nobody", *WHO)
     assert code == 1
     assert "knows no list nobody" in text
+    assert [target.key for target in ledger.targets()] == [TARGET], "a slip of the pen pauses nothing"
+
+
+def test_a_flow_can_be_paused_before_its_first_load(call, ledger):
+    assert call("pause", "ringcx", *WHO)[0] == 0
+    assert ledger.target(TARGET).paused
+
+
+def test_pause_and_resume_a_whole_vendor(call, run, ledger):
+    run()
+    code, text = call("pause", "purecallerid", *WHO)
+    assert (code, text.strip()) == (
+        0,
+        "Everything that goes to purecallerid is paused: nothing is sent to it.",
+    )
+    assert [pause.vendor for pause in ledger.paused_vendors()] == ["purecallerid"]
+    code, answer = call("resume", "purecallerid", *WHO, "--json")
+    assert (code, answer["vendor"], answer["paused"]) == (0, "purecallerid", False)
+    assert ledger.paused_vendors() == [] and ledger.head().count == 2
 
 
 def test_verify(call, run, ledger, place):

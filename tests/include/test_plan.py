@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from include.approval import Approval
 from include.flow_files import Recipe
 from include.guards import GuardLimits, Refusal
 from include.leads.clean import KEPT_COLUMNS
@@ -368,7 +369,10 @@ def test_an_append_of_nothing_at_all_is_refused_unless_that_is_allowed(tmp_path)
 def test_guards_refuse_to_apply_and_only_warn_who_plans(tmp_path):
     rows = [lead(n) for n in range(3)]
     old = NOW - timedelta(days=9)
-    refused = plan(tmp_path / "a", rows, limits=GuardLimits(), source_time=old)
+    never = Approval(ask="never")
+    refused = plan(tmp_path / "a", rows, limits=GuardLimits(), source_time=old, approval=never)
+    asked = plan(tmp_path / "ask", rows, limits=GuardLimits(), source_time=old)
+    assert asked["decision"] == "ask" and asked["hash"] != refused["hash"]
     assert (refused["decision"], [r["guard"] for r in refused["refusals"]]) == ("refused", ["stale_source"])
     planned = plan(tmp_path / "b", rows, limits=GuardLimits(), source_time=old, action="plan")
     assert planned["decision"] == "plan_only" and planned["refusals"] == refused["refusals"]
@@ -393,13 +397,13 @@ def test_suppressed_and_repeated_leads_count_as_fit_to_call(tmp_path):
     )  # 6 of 11
     assert (
         plan(tmp_path / "d", [lead(0)], decided=later, limits=GuardLimits(min_valid_percent=55))["decision"]
-        == "refused"
+        == "ask"
     )
     limits = GuardLimits(min_valid_percent=60)
     fit = plan(tmp_path / "a", [lead(0)], decided=decided, limits=limits)  # 7 of 11
     assert fit["decision"] == "apply"
     limits = GuardLimits(min_valid_percent=64)
-    assert plan(tmp_path / "b", [lead(0)], decided=decided, limits=limits)["decision"] == "refused"
+    assert plan(tmp_path / "b", [lead(0)], decided=decided, limits=limits)["decision"] == "ask"
 
 
 def test_the_shrink_is_measured_against_what_was_applied(tmp_path):
