@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
@@ -32,10 +33,18 @@ COLUMNS: Final[Mapping[str, str]] = {
 PRIORITY: Final[Mapping[str, str]] = {"priority": "priority (Optional)"}
 """A seventh column that only newer servers know."""
 
-LONGEST: Final[Mapping[str, int]] = {"sessionId": 32, "caller": 24, "callData": 1024, "customField": 200}
-"""Characters of a column; of each number in `called` too (`MAX_NUMBER`)."""
+LONGEST: Final[Mapping[str, int]] = {
+    "sessionId": 32,
+    "called": 32_767,  # of a workbook's cell; the vendor names none
+    "caller": 24,
+    "callData": 1024,
+    "customField": 200,
+}
+"""Characters of a column."""
 
 MAX_NUMBER: Final = 24
+"""Characters of each number in `called`."""
+
 MAX_DELAY_SECONDS: Final = 7200
 
 DATA_FIELD: Final = "callData."
@@ -125,6 +134,39 @@ def shape(
         *(pl.when(rows).then(pl.lit(code)) for rows, code in problems), pl.lit(None, pl.String)
     )
     return shaped, leads.select(reason=reason)["reason"], {name: n for name, n in changes.items() if n}
+
+
+def row_problems(cells: pl.DataFrame) -> pl.Series:
+    """Why the vendor would not take a row of finished cells, in words; null where it would."""
+    import polars as pl
+
+    distinct = cells["called"].fill_null("").unique()
+    told = [called_problem(text) for text in distinct]
+    called = cells["called"].fill_null("").replace_strict(distinct, pl.Series(told, dtype=pl.String))
+    return pl.select(
+        problem=pl.coalesce(
+            called,
+            pl.when(_too_long(cells)).then(pl.lit("a text is longer than the vendor takes")),
+            pl.when(_illegal(cells)).then(pl.lit("a text holds a character that no workbook holds")),
+        )
+    )["problem"]
+
+
+def called_problem(cell: str) -> str | None:
+    """Why a cell `called` cannot be taken, None when it can: real JSON, numbers as text, at most two hours of delay."""
+    try:
+        entries = json.loads(cell)
+    except (ValueError, RecursionError):
+        return "called is no JSON"
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        return "called is no list of objects"
+    for entry in entries:
+        number, delay = entry.get("calledNo"), entry.get("delayTime", 0)
+        if not isinstance(number, str) or not re.fullmatch(rf"[0-9*#]{{1,{MAX_NUMBER}}}", number, re.ASCII):
+            return f"a calledNo is not a text of at most {MAX_NUMBER} digits, * and #"
+        if type(delay) is not int or not 0 <= delay <= MAX_DELAY_SECONDS:
+            return f"a delayTime is not 0 to {MAX_DELAY_SECONDS}"
+    return None
 
 
 def session_id(row_key: str) -> str:
