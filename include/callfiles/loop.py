@@ -208,6 +208,10 @@ class Importer:
         return False
 
     def _settle(self, batch: Batch, task: ImportTask) -> None:
+        if (batch.answer or {}).get("found") and task.counted not in (0, batch.rows):
+            why = f"The import found after the lost answer counted {task.counted:,} records, not {batch.rows:,}."
+            self._uncertain(batch, f"{why} It may be somebody else's.")
+            return
         outcome = judge(task, batch.rows)
         self._ledger.settle(
             self._load,

