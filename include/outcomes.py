@@ -123,7 +123,7 @@ def _by_name(frame: pl.LazyFrame, refused: Mapping[str, Refused]) -> pl.LazyFram
     return frame.with_columns(
         state=pl.when(reason.is_null()).then(pl.lit("delivered")).otherwise(pl.lit("rejected")),
         reason=reason.fill_null("delivered"),
-        detail=key.replace_strict(details, **text) if details else pl.lit(None, pl.String),  # type: ignore[arg-type]
+        detail=pl.coalesce(key.replace_strict(details, **text), "detail") if details else "detail",  # type: ignore[arg-type]
     )
 
 
@@ -137,10 +137,12 @@ def _ending(batch: Batch) -> tuple[str, str]:
 
 
 def _outcome(keys: pl.LazyFrame, state: str, reason: str, batch: int | None) -> pl.LazyFrame:
+    # By which rule packs the lead was found fit to be called, where the flow names some.
+    decided_by = pl.col("packs") if "packs" in keys.collect_schema() else pl.lit(None, pl.String)
     return keys.select(
         "row_key",
         pl.lit(state).alias("state"),
         pl.lit(reason).alias("reason"),
-        pl.lit(None, pl.String).alias("detail"),
+        decided_by.alias("detail"),
         pl.lit(batch, pl.Int64).alias("batch"),
     )

@@ -89,9 +89,10 @@ def make_plan(
     :param warnings: what a person should know, and what stops nothing; sentences.
     :param timing: how long it takes to send so many rows, as plain JSON; None where that goes without saying.
 
-    Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order),
-    `keys.parquet` (row_key and row_hash of everything on the list after the load) and `outcomes-*.parquet` (rows
-    rejected or held here). One part is in memory at a time, and 17 bytes for each key of `before`.
+    Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order, and the
+    rule packs they were decided by), `keys.parquet` (row_key and row_hash of everything on the list after the load) and
+    `outcomes-*.parquet` (rows rejected or held here). One part is in memory at a time, and 17 bytes for each key of
+    `before`.
     """
     earlier = _Earlier(before.keys)
     counts = {"added": 0, "changed": 0, "unchanged": 0}
@@ -131,14 +132,16 @@ def make_plan(
             held += staying.height
             keys = usable.select("row_key", hashes)
             keys.write_parquet(parts / "keys" / f"{number:05d}.parquet")
-            keys.filter(goes).select("row_key").write_parquet(parts / "sent" / f"{number:05d}.parquet")
+            usable.filter(goes).select("row_key", "packs").write_parquet(
+                parts / "sent" / f"{number:05d}.parquet"
+            )
             first = usable.filter(goes).select("row_key", "phone").head(SAMPLES - len(samples))
             samples += [{"row_key": key, "phone": masked(phone)} for key, phone in first.iter_rows()]
             _outcomes(unusable, staying).write_parquet(out / f"outcomes-{number:05d}.parquet")
     if not recipe.replaces:  # what an append finds on the list stays there
         for number, rest in enumerate(earlier.left()):
             rest.write_parquet(parts / "keys" / f"earlier-{number:05d}.parquet")
-    to_send = _join_files(parts / "sent", out / SENT, {"row_key": pl.String()})
+    to_send = _join_files(parts / "sent", out / SENT, {"row_key": pl.String(), "packs": pl.String()})
     _join_files(parts / "keys", out / KEYS, {"row_key": pl.String(), "row_hash": pl.Int64()})
     shutil.rmtree(parts)
     decided = {state: dict(reasons) for state, reasons in cleaned["decided"].items()}

@@ -3,9 +3,9 @@
 The clean step is whole: phones, suppression, duplicates, and rule packs with time zones and calling windows. The
 script does the same row by row; it knows the federal hours only, so it does less.
 
-`python tests/bench/clean.py [--rows N] [--rounds N] [--json]`; `--rows 5000000` takes minutes. Every run is a fresh
-child process, the sides take turns, and the figures are ratios of medians: seconds differ from machine to machine,
-ratios hardly do.
+`python tests/bench/clean.py [--rows N] [--rounds N] [--json]`; ends with 1 when a target is missed. `--rows
+5000000` takes minutes. Every run is a fresh child process, the sides take turns, and the figures are ratios of
+medians: seconds differ from machine to machine, ratios hardly do.
 
 The leads are made from the real complaint numbers in `include/sandbox/data`: the area codes and exchanges, and the
 share of blanks, odd shapes and repeats, are as in that file; the digits after the sixth are drawn by a seeded
@@ -20,13 +20,12 @@ import gzip
 import json
 import random
 import re
-import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from lib.measuring import Figure, Runs, answer_as_child, child, median, show
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "include" / "sandbox" / "data"
@@ -34,17 +33,17 @@ PART_ROWS = 50_000
 REPEATED = 0.15  # share of leads whose number is that of an earlier lead, as in the complaint file
 
 
-def make_leads(folder: Path, rows: int) -> None:
+def make_leads(folder: str, rows: int) -> dict[str, float]:
     """Write `rows` leads as Parquet parts, and the same as one CSV for the other side, plus the suppression list."""
     import polars as pl
 
-    sys.path.insert(0, str(ROOT))
     from include.leads.schema import LEAD_COLUMNS
 
+    place = Path(folder)
     seed = random.Random(7)
     with gzip.open(DATA / "ftc_dnc_complaints_2021-07-08.csv.gz", "rt", encoding="utf-8", newline="") as file:
         real = [row["Company_Phone_Number"] for row in csv.DictReader(file)]
-    folder.mkdir(parents=True)
+    place.mkdir(parents=True)
     numbers: list[str] = []
     for start in range(0, rows, PART_ROWS):
         count = min(PART_ROWS, rows - start)
@@ -81,17 +80,17 @@ def make_leads(folder: Path, rows: int) -> None:
             },
             schema_overrides={"uploaded_at": pl.Int64},
         ).cast(dict(LEAD_COLUMNS))
-        frame.write_parquet(folder / f"part-{start // PART_ROWS:05}.parquet")
-        with (folder / "leads.csv").open("a" if start else "w", encoding="utf-8") as file:
+        frame.write_parquet(place / f"part-{start // PART_ROWS:05}.parquet")
+        with (place / "leads.csv").open("a" if start else "w", encoding="utf-8") as file:
             file.write(frame.write_csv(include_header=not start))
     with gzip.open(DATA / "ftc_dnc_api_2020-02-14.json.gz", "rt", encoding="utf-8") as file:
         listed = [row["number"] for row in json.load(file)]
-    (folder / "suppression.csv").write_text("\n".join(["phone", *listed]) + "\n", encoding="utf-8")
+    (place / "suppression.csv").write_text("\n".join(["phone", *listed]) + "\n", encoding="utf-8")
+    return {"rows": rows}
 
 
-def ours(folder: Path) -> dict[str, float]:
+def ours(folder: str) -> dict[str, float]:
     """Run the clean step."""
-    sys.path.insert(0, str(ROOT))
     from include.leads.clean import clean
     from include.leads.rules import CleanRules, PackRules, SuppressionList
 
@@ -101,11 +100,11 @@ def ours(folder: Path) -> dict[str, float]:
     )
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        result = clean(sorted(folder.glob("part-*.parquet")), rules, Path(out), base=folder)
+        result = clean(sorted(Path(folder).glob("part-*.parquet")), rules, Path(out), base=Path(folder))
         return {"seconds": time.perf_counter() - start, "kept": result.kept}
 
 
-def obvious(folder: Path) -> dict[str, float]:
+def obvious(folder: str) -> dict[str, float]:
     """Do the same the way a script would: pandas, a function for each value, CSV in and out."""
     from datetime import UTC, datetime, timedelta
     from zoneinfo import ZoneInfo
@@ -154,12 +153,12 @@ def obvious(folder: Path) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        leads = pd.read_csv(folder / "leads.csv", dtype=str)
+        leads = pd.read_csv(Path(folder) / "leads.csv", dtype=str)
         leads["data"] = leads["data"].map(tidy)
         for field in ("phone1", "phone2", "phone3"):
             leads["number_" + field] = leads[field].map(e164, na_action="ignore")
         leads["phone"] = leads["number_phone1"].fillna(leads["number_phone2"]).fillna(leads["number_phone3"])
-        listed = set(pd.read_csv(folder / "suppression.csv", dtype=str)["phone"].map(e164).dropna())
+        listed = set(pd.read_csv(Path(folder) / "suppression.csv", dtype=str)["phone"].map(e164).dropna())
         usable = leads[leads["phone"].notna() & ~leads["phone"].isin(listed)].copy()
         usable["call_from"] = [call_from(row) for row in usable.itertuples()]
         usable = usable[usable["call_from"].notna()]
@@ -170,67 +169,49 @@ def obvious(folder: Path) -> dict[str, float]:
         return {"seconds": time.perf_counter() - start, "kept": len(kept)}
 
 
-def measure(rows: int = 1_000_000, rounds: int = 3) -> dict[str, float]:
-    """Return the ratios: `speedup` (obvious / ours, same leads), `rss_growth` (ours at `rows` / at a tenth)."""
+def measure(rows: int, rounds: int) -> list[Figure]:
+    """The clean step against the obvious script on the same leads, and against itself on a tenth of them."""
+    runs: Runs = {"ours": [], "few": [], "obvious": []}
     with tempfile.TemporaryDirectory() as folder:
-        many, few = Path(folder) / "many", Path(folder) / "few"
+        many, few = f"{folder}/many", f"{folder}/few"
         for path, count in ((many, rows), (few, rows // 10)):
-            _child("make", path, count)
-        runs: dict[str, list[dict[str, float]]] = {"ours": [], "few": [], "obvious": []}
+            child(__file__, "make", folder=path, rows=count)
         for _ in range(rounds):
-            runs["ours"].append(_child("ours", many))
-            runs["few"].append(_child("ours", few))
-            runs["obvious"].append(_child("obvious", many))
-
-    def median(side: str, what: str) -> float:
-        return statistics.median(run[what] for run in runs[side])
-
-    if median("ours", "kept") != median("obvious", "kept"):
+            runs["ours"].append(child(__file__, "ours", folder=many))
+            runs["few"].append(child(__file__, "ours", folder=few))
+            runs["obvious"].append(child(__file__, "obvious", folder=many))
+    if median(runs, "ours", "kept") != median(runs, "obvious", "kept"):
         raise SystemExit(
-            f"the sides disagree: {median('ours', 'kept')} kept, {median('obvious', 'kept')} expected"
+            f"the sides disagree: {runs['ours'][0]['kept']} and {runs['obvious'][0]['kept']} kept"
         )
-    return {
-        "rows": rows,
-        "rounds": rounds,
-        "kept": median("ours", "kept"),
-        "speedup": round(median("obvious", "seconds") / median("ours", "seconds"), 1),
-        "rss_growth": round(median("ours", "rss_mb") / median("few", "rss_mb"), 3),
-        "rss_to_obvious": round(median("ours", "rss_mb") / median("obvious", "rss_mb"), 3),
-        "seconds": round(median("ours", "seconds"), 2),
-        "rss_mb": round(median("ours", "rss_mb")),
-    }
+    memory = {side: median(runs, side, "peak_mb") for side in runs}
+    return [
+        Figure(
+            f"time: obvious script / clean step, {rows:,} leads",
+            median(runs, "obvious", "seconds") / median(runs, "ours", "seconds"),
+            at_least=10,
+        ),
+        Figure("memory: the same / a tenth of the leads", memory["ours"] / memory["few"], at_most=1.3),
+        Figure("memory: clean step / obvious script", memory["ours"] / memory["obvious"], at_most=0.5),
+        Figure("memory: clean step, MB", memory["ours"]),
+        Figure("time: clean step, s", median(runs, "ours", "seconds")),
+        Figure("leads kept by both", median(runs, "ours", "kept")),
+    ]
 
 
-def _child(side: str, folder: Path, rows: int = 0) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", side, str(folder), "--rows", str(rows)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def main() -> None:
+def main() -> int:
     """Run one child, or measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        side, folder = options.child[0], Path(options.child[1])
-        figures = (
-            make_leads(folder, options.rows)
-            if side == "make"
-            else {"ours": ours, "obvious": obvious}[side](folder)
-        )
-        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({**(figures or {}), "rss_mb": rss}))
-        return
-    figures = measure(options.rows, options.rounds)
-    print(
-        json.dumps(figures)
-        if options.json
-        else "\n".join(f"{name}: {value}" for name, value in figures.items())
-    )
+        answer_as_child(options.child, {"make": make_leads, "ours": ours, "obvious": obvious})
+        return 0
+    return show("Clean step", measure(options.rows, options.rounds), as_json=options.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -36,6 +36,7 @@ def test_what_nobody_knows_is_held_and_named(deliver, snapshot, vendor):
     assert vendor.numbers() == numbers(range(5))
     run.assert_accounted()
     details = {row["reason"]: row["detail"] for row in run.outcomes.iter_rows(named=True)}
+    assert details["delivered"] == f"{US} own"
     assert details["zone_unknown"].startswith(f"{US} own; all parts of US: ")
     assert details["zone_conflict"] == f"{US} own: America/Los_Angeles and America/New_York"
     assert run.plan["packs"]["packs"][0] == f"{US} own"
