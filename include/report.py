@@ -156,6 +156,7 @@ def report_markdown(
         _approval(summary),
         _rows(summary),
         _changes(plan),
+        _timing(plan.get("timing") or {}),
         _archive(plan.get("archive") or {}),
         _reasons(plan, summary, batches),
         _suppression(plan),
@@ -173,6 +174,7 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
     parts = [
         _guards(plan),
         _changes(plan),
+        _timing(plan.get("timing") or {}),
         _archive(plan.get("archive") or {}),
         _samples(plan),
         _reasons(plan, {}, []),
@@ -245,6 +247,28 @@ def _changes(plan: Mapping[str, Any]) -> str:
         words = ", ".join(f"{_text(rule.replace('_', ' '))} {_number(n)}" for rule, n in cleaned.items())
         lines.append(f"Cells cleaned on the way: {words}.")
     return _section(PLAN_TITLE, *lines)
+
+
+def _timing(timing: Mapping[str, Any]) -> str:
+    """How long a load takes at the vendor's limit, and what fits before its end time."""
+    if not timing or not timing["batches"]:
+        return ""
+    zone = ZoneInfo(str(timing["zone"]))
+    told = (
+        f"{_number(timing['batches'])} requests, at most {_number(timing['calls'])} in {timing['window_seconds']:g} s: "
+        f"about {timing['minutes']:g} minutes. Begun {_local(timing['begins'], zone)}, it ends about "
+        f"{_local(timing['ends'], zone)} if nothing else uses the account."
+    )
+    if timing["latest"] is None:
+        return _section("How long it takes", told)
+    fits = f"The last request may go out before {_local(timing['latest'], zone)}: "
+    if timing["fits"] == timing["batches"]:
+        return _section("How long it takes", told, fits + "all of them fit.")
+    fits += (
+        f"{_number(timing['fits'])} of them fit, with {_number(timing['rows_that_fit'])} rows. The rest is held and "
+        "goes on the next night."
+    )
+    return _section("How long it takes", told, fits)
 
 
 def _archive(archive: Mapping[str, Any]) -> str:

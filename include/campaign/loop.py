@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
 from include.campaign.outcome import settle, whole_failure
 from include.campaign.payload import Payload
-from include.ledger import Batch, Ledger, LedgerError, Pace, PlanChangedError
+from include.ledger import Batch, ClaimLostError, Ledger, LedgerError, Pace, PlanChangedError
 from include.staging import RunFolder
 from include.vendors.errors import LostAnswerError, RateLimitedError, VendorError
 from include.vendors.ozonetel import Accepted, Callback, FailedRow, find_callback
@@ -114,27 +115,29 @@ class Campaign:
         What stops the load is raised only then: VendorError, LedgerError (paused, an older source),
         CampaignStoppedError.
         """
-        self._learn(sending=True)
-        stopped: Exception | None = None
-        try:
-            if pause := self._send():
+        while True:
+            stopped: Exception | None = None
+            try:
+                if pause := self._send():
+                    return pause
+            except (VendorError, LedgerError, CampaignStoppedError) as error:
+                if isinstance(error, VendorError) and error.again:
+                    raise
+                stopped = error
+            if self._learn(sending=False) and stopped is None:
+                continue  # what has been learnt may let more rows go
+            if pause := self._await():
                 return pause
-        except (VendorError, LedgerError, CampaignStoppedError) as error:
-            if isinstance(error, VendorError) and error.again:
-                raise
-            stopped = error
-        self._learn(sending=False)
-        if pause := self._await():
-            return pause
-        if stopped is not None:
-            raise stopped
-        return None
+            if stopped is not None:
+                raise stopped
+            return None
 
     # Sending
 
     def _send(self) -> Pause | None:
         """Send what is not under way yet, one batch a turn."""
         while True:
+            self._learn(sending=True)
             batches = self._ledger.batches(self._load)
             if why := whole_failure(batches):
                 raise CampaignStoppedError(why)
@@ -203,7 +206,7 @@ class Campaign:
 
     def _held_back(self, batch: Batch, error: RateLimitedError) -> None:
         """Nobody of this account calls for a while; unless the vendor has said so too often."""
-        self._ledger.hold_back(self._vendor.account, error.retry_after)
+        self._ledger.hold_back(self._vendor.account, self._vendor.pace.window.total_seconds())
         if batch.attempts + 1 >= MOST_REFUSALS:
             raise CampaignStoppedError(
                 f"Ozonetel says again and again that there are too many requests, though we keep its limit: batch "
@@ -213,11 +216,12 @@ class Campaign:
 
     # Learning
 
-    def _learn(self, *, sending: bool) -> None:
-        """Settle the batches whose callbacks are there.
+    def _learn(self, *, sending: bool) -> bool:
+        """Settle the batches whose callbacks are there; tell whether there were any.
 
         :param sending: whether rows still go out meanwhile: then a file of failed rows that cannot be had now waits.
         """
+        learnt = False
         for batch in self._ledger.batches(self._load):
             if batch.state not in ("intended", "accepted", "uncertain"):
                 continue
@@ -237,6 +241,8 @@ class Campaign:
             settle(self._ledger, batch, callback, failed, self._payload, self._notes)
             if self._rules.preflight is not None and not callback.failed_whole:
                 self._ledger.mark_proven(self._load, self._rules.preflight)
+            learnt = True
+        return learnt
 
     def _callback(self, batch: Batch) -> Callback | None:
         bodies = [event.body for event in self._ledger.events(self._load, batch.seq)]
@@ -258,7 +264,8 @@ class Campaign:
         if self._rules.answers:
             ends = [(batch.intended_at or self._now()) + self._rules.callbacks for batch in out]
             if any(end > self._now() for end in ends):
-                self._ledger.claim_target(self._load, self._rules.callbacks + CLAIM_MARGIN)
+                with suppress(ClaimLostError):  # nothing is sent while we wait
+                    self._ledger.renew_claim(self._load, self._rules.callbacks + CLAIM_MARGIN)
                 return Pause("callbacks", max(ends))
         for batch in out:
             why = "no callback came" if self._rules.answers else "no callback address is set"

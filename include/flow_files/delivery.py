@@ -141,3 +141,8 @@ class Delivery(FlowFile):
     def safe_to_resend(self) -> bool:
         """Whether a load whose outcome is unknown may be sent again (docs/decisions.md, the table of vendor calls)."""
         raise NotImplementedError
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a load may stop before its end, so that the next night takes the rest along."""
+        return False

@@ -135,6 +135,11 @@ class OzonetelFlow(Delivery):
         """Whether a batch whose outcome is unknown may be sent again."""
         return ozonetel.safe_to_resend(self.duplicates)
 
+    @property
+    def goes_on(self) -> bool:
+        """A load that stopped at its end time goes on the next night."""
+        return True
+
     def latest_end(self, begun: datetime) -> datetime | None:
         """When a load that began at a moment (aware) must stop, None where it need not."""
         if self.end_by is None or self.zone is None:

@@ -64,6 +64,8 @@ class FindSnapshotOperator(DeliveryOperator):
         except ValueError as error:
             raise AirflowFailException(str(error)) from None
         folder = self._snapshot(night.isoformat() if night else None)
+        if self.flow.goes_on and folder.manifest().facts.get("mode") != "full":
+            folder = self._with_leftovers(context, folder)
         manifest = folder.manifest()
         return {
             "snapshot": folder.path,
@@ -86,6 +88,14 @@ class FindSnapshotOperator(DeliveryOperator):
             and manifest.night is not None
             and released.covers(manifest.night, datetime.now(UTC).date())
         )
+
+    def _with_leftovers(self, context: Context, tonight: RunFolder) -> RunFolder:
+        """Add what the load before could not send in time; a full snapshot holds those leads anyway."""
+        from include.leftovers import with_leftovers
+        from listkeeper.hooks.ledger import open_ledger
+
+        run_id, out = context["dag_run"].run_id, run_folder(context, self.task_id)
+        return with_leftovers(open_ledger(), self.flow, run_id, tonight, out)
 
     def _snapshot(self, night: str | None) -> RunFolder:
         from include.snapshots import newest_snapshot

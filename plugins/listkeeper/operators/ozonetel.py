@@ -174,6 +174,9 @@ class LoadCampaignOperator(SendOperator):
             notes = dict.fromkeys(batch.note for batch in batches if batch.uncertain and batch.note)
             raise AirflowFailException(f"{uncertain} rows are uncertain. {' '.join(notes)}")
         unsent = [batch for batch in batches if batch.state == "planned"]
+        latest = self.flow.latest_end(load.opened_at)
+        if unsent and (latest is None or datetime.now(UTC) < latest):
+            raise AirflowFailException(f"{len(unsent)} batches were not sent. Clear this task to go on.")
         if unsent:
             self.log.warning("The end time has come: %d batches are left for the next night.", len(unsent))
         self.log.info("%d rows delivered, %d refused, in %d batches.", delivered, rejected, len(batches))
