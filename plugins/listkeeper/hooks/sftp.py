@@ -109,18 +109,24 @@ class SftpUploadHook(SFTPHook):
             if how := self._compared(sftp, remote, size, digest, check):
                 return Upload(remote, size, digest, size, how)
             self._make_folder(sftp, folder)
-            for _ in range(2):
-                resumed = self._put(sftp, local, part, size)
-                if how := self._compared(sftp, part, size, digest, check):
-                    break
-                sftp.remove(part)
-            else:
-                raise UnexpectedAnswerError(
-                    VENDOR,
-                    "The uploaded file is not the one that was sent, twice over: the server's disk may be full, or it "
-                    "changes what it stores.",
-                )
-            self._rename(sftp, part, remote)
+            try:
+                for _ in range(2):
+                    resumed = self._put(sftp, local, part, size)
+                    if how := self._compared(sftp, part, size, digest, check):
+                        break
+                    sftp.remove(part)
+                else:
+                    raise UnexpectedAnswerError(
+                        VENDOR,
+                        "The uploaded file is not the one that was sent, twice over: the server's disk may be full, or "
+                        "it changes what it stores.",
+                    )
+                self._rename(sftp, part, remote)
+            except FileNotFoundError:
+                # A worker that was thought dead goes on with the same file, and has renamed it under our hands.
+                if not (how := self._compared(sftp, remote, size, digest, check)):
+                    raise
+                return Upload(remote, size, digest, size, how)
             self._remove_other_parts(sftp, folder, name)
         log.info("Uploaded %s bytes, checked by %s; %s were there before.", f"{size:,}", how, f"{resumed:,}")
         return Upload(remote, size, digest, resumed, how)
@@ -193,7 +199,11 @@ class SftpUploadHook(SFTPHook):
             missing.append(folder)
             folder = posixpath.dirname(folder)
         for name in reversed(missing):
-            sftp.mkdir(name, 0o750)
+            try:
+                sftp.mkdir(name, 0o750)
+            except OSError:  # somebody else made it in the meantime
+                if _size(sftp, name) is None:
+                    raise
 
     @staticmethod
     def _remove_other_parts(sftp: SFTPClient, folder: str, name: str) -> None:

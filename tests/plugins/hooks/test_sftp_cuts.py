@@ -14,6 +14,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -190,3 +191,25 @@ def test_whatever_the_server_does(small_sandbox, own_hook, tmp_path, faults, the
     for fault in faults:
         small_sandbox.fault("sftp", **fault)
     place.upload(own_hook, 2 * len(faults) + 3)
+
+
+def test_a_worker_thought_dead_may_go_on(proxy, hook, root, tmp_path):
+    """Three uploads of the same file at once: each ends well, and the name never shows half a file."""
+    place = Place(proxy.place.folder, root, tmp_path)
+    errors: list[Exception] = []
+
+    def upload() -> None:
+        try:
+            SftpUploadHook("sftp_test").upload(place.local, place.remote)
+            assert place.content() == NEW
+        except Exception as error:
+            errors.append(error)
+
+    workers = [threading.Thread(target=upload) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    while any(worker.is_alive() for worker in workers):
+        assert place.content() in (None, NEW)
+        time.sleep(0.005)
+    assert errors == []
+    assert [path.name for path in place.final.parent.iterdir()] == ["leads.xlsx"]
