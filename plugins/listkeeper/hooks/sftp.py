@@ -92,42 +92,46 @@ class SftpUploadHook(SFTPHook):
 
     def upload(self, local: Path, remote: str, *, check: Check = "hash") -> Upload:
         """
-        Bring a file to the server. Doing it again brings nothing that is there already.
+        Bring a file to the server, replacing one of that name.
 
         :param remote: path as the server shows it; missing folders are made.
-        :param check: `hash` compares the content, by the server's own hash where it has one, else by reading it back;
-            `size` only the size. The encrypted connection guards the bytes on their way in any case.
+        :param check: `hash` compares the content, by the server's own hash where it has one, else by reading it back:
+            so a file that is there already is not sent again, and a part that a cut left behind is taken up. `size`
+            looks at the size alone, and always sends the whole file; the encrypted connection guards it on its way.
 
         Raises UnavailableError (no connection, cut), AuthenticationError (login or host key), RequestRefusedError (the
         server says no), UnexpectedAnswerError (what arrived is not what was sent, twice).
         """
         size, digest = local.stat().st_size, sha256_of(local)
         folder, name = posixpath.split(remote)
-        # With the content's hash in its name, a part is only ever taken up by the very same file.
-        part = posixpath.join(folder, f".{name}.{digest[:12]}.part")
+        part = posixpath.join(folder, f".{name}.part")
+        by_content = check == "hash"
         with self._session("upload") as sftp:
-            if how := self._compared(sftp, remote, size, digest, check):
+            # Each question costs a round trip, so only what is needed is asked.
+            if by_content and (how := self._compared(sftp, remote, size, digest, check)):
                 return Upload(remote, size, digest, size, how)
-            self._make_folder(sftp, folder)
-            try:
-                for _ in range(2):
-                    resumed = self._put(sftp, local, part, size)
+            for resume in (by_content, False):
+                try:
+                    resumed = self._put(sftp, local, part, size, resume=resume)
+                except FileNotFoundError:
+                    self._make_folder(sftp, folder)
+                    resumed = self._put(sftp, local, part, size, resume=False)
+                try:
                     if how := self._compared(sftp, part, size, digest, check):
+                        self._rename(sftp, part, remote)
                         break
                     sftp.remove(part)
-                else:
-                    raise UnexpectedAnswerError(
-                        VENDOR,
-                        "The uploaded file is not the one that was sent, twice over: the server's disk may be full, or "
-                        "it changes what it stores.",
-                    )
-                self._rename(sftp, part, remote)
-            except FileNotFoundError:
-                # A worker that was thought dead goes on with the same file, and has renamed it under our hands.
-                if not (how := self._compared(sftp, remote, size, digest, check)):
-                    raise
-                return Upload(remote, size, digest, size, how)
-            self._remove_other_parts(sftp, folder, name)
+                except FileNotFoundError:
+                    # A worker that was thought dead goes on with the same file, and took the part from under our hands.
+                    if how := self._compared(sftp, remote, size, digest, check):
+                        break
+                    raise UnavailableError(VENDOR, "Another upload of this file is under way.") from None
+            else:
+                raise UnexpectedAnswerError(
+                    VENDOR,
+                    "The uploaded file is not the one that was sent, twice over: the server's disk may be full, or it "
+                    "changes what it stores.",
+                )
         log.info("Uploaded %s bytes, checked by %s; %s were there before.", f"{size:,}", how, f"{resumed:,}")
         return Upload(remote, size, digest, resumed, how)
 
@@ -149,9 +153,9 @@ class SftpUploadHook(SFTPHook):
             return False, str(error)
         return True, "The SFTP server accepts the login, and its host key is the known one."
 
-    def _put(self, sftp: SFTPClient, local: Path, part: str, size: int) -> int:
-        """Write what is missing of a file; returns how much was there."""
-        done = _size(sftp, part) or 0
+    def _put(self, sftp: SFTPClient, local: Path, part: str, size: int, *, resume: bool) -> int:
+        """Write a file, or what is missing of it; returns how much was there."""
+        done = (_size(sftp, part) or 0) if resume else 0
         done = done if done <= size else 0
         with local.open("rb") as source, sftp.open(part, "r+b" if done else "wb") as target:
             target.set_pipelined(True)
@@ -204,14 +208,6 @@ class SftpUploadHook(SFTPHook):
             except OSError:  # somebody else made it in the meantime
                 if _size(sftp, name) is None:
                     raise
-
-    @staticmethod
-    def _remove_other_parts(sftp: SFTPClient, folder: str, name: str) -> None:
-        """What a try with another content of this file left behind."""
-        for other in sftp.listdir(folder or "."):
-            if other.startswith(f".{name}.") and other.endswith(".part"):
-                with contextlib.suppress(OSError):
-                    sftp.remove(posixpath.join(folder, other))
 
     @contextlib.contextmanager
     def _session(self, operation: str) -> Iterator[SFTPClient]:

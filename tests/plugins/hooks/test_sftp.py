@@ -96,7 +96,14 @@ def test_doing_it_again_sends_nothing(place, local, monkeypatch):
     monkeypatch.setattr(SftpUploadHook, "_put", lambda *_: pytest.fail("it was sent again"))
     again = SftpUploadHook().upload(local, path)
     assert (again.resumed_at, again.checked) == (len(CONTENT), "read back")
-    assert SftpUploadHook().upload(local, path, check="size").checked == "size"
+
+
+def test_by_size_alone_it_is_always_sent(place, local):
+    path, other = f"{place.folder}/{NAME}", local.with_name("other.xlsx")
+    other.write_bytes(CONTENT[::-1])
+    for file in (other, local):
+        assert SftpUploadHook().upload(file, path, check="size").checked == "size"
+    assert content(path) == CONTENT and listed(place) == [NAME]
 
 
 def test_an_older_file_of_the_name_is_replaced(place, local):
@@ -110,8 +117,8 @@ def test_an_older_file_of_the_name_is_replaced(place, local):
 
 
 @pytest.mark.parametrize("there", [1, 100_000, len(CONTENT)])
-def test_a_part_of_the_very_same_file_is_taken_up(place, local, there):
-    part = f"{place.folder}/.{NAME}.{hashlib.sha256(CONTENT).hexdigest()[:12]}.part"
+def test_a_part_is_taken_up(place, local, there):
+    part = f"{place.folder}/.{NAME}.part"
     with SftpUploadHook().get_managed_conn() as sftp, sftp.open(part, "wb") as file:
         file.write(CONTENT[:there])
     upload = SftpUploadHook().upload(local, f"{place.folder}/{NAME}")
@@ -120,19 +127,11 @@ def test_a_part_of_the_very_same_file_is_taken_up(place, local, there):
 
 @pytest.mark.parametrize("wrong", [b"\x00" * 100_000, CONTENT + b"x", b"\x00" * len(CONTENT)])
 def test_a_part_that_is_wrong_is_sent_anew(place, local, wrong):
-    part = f"{place.folder}/.{NAME}.{hashlib.sha256(CONTENT).hexdigest()[:12]}.part"
+    part = f"{place.folder}/.{NAME}.part"
     with SftpUploadHook().get_managed_conn() as sftp, sftp.open(part, "wb") as file:
         file.write(wrong)
     upload = SftpUploadHook().upload(local, f"{place.folder}/{NAME}")
     assert upload.resumed_at == 0 and content(upload.path) == CONTENT and listed(place) == [NAME]
-
-
-def test_parts_of_another_content_are_cleared_away(place, local):
-    for name in (f".{NAME}.0123456789ab.part", ".other.xlsx.0123456789ab.part"):
-        with SftpUploadHook().get_managed_conn() as sftp, sftp.open(f"{place.folder}/{name}", "wb") as file:
-            file.write(b"x")
-    SftpUploadHook().upload(local, f"{place.folder}/{NAME}")
-    assert listed(place) == [".other.xlsx.0123456789ab.part", NAME]
 
 
 def test_an_empty_file(place, local):
