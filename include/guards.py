@@ -15,7 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from include.drift import Drift, DriftLimits
 
-NEVER_PASSED: Final = frozenset({"older_source", "paused", "unresolved_load", "keys_lost", "unknown_target"})
+NEVER_PASSED: Final = frozenset(
+    {
+        "older_source",
+        "paused",
+        "unresolved_load",
+        "unfinished_load",
+        "keys_lost",
+        "unknown_target",
+        "no_list",
+    }
+)
 """Guards that nobody can approve past: what they stop would overwrite newer data, or call people twice."""
 
 
