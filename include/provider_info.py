@@ -108,6 +108,71 @@ def get_provider_info() -> dict[str, Any]:
                 },
             },
             {
+                "connection-type": "ozonetel",
+                "hook-class-name": "listkeeper.hooks.ozonetel.OzonetelHook",
+                "hook-name": "Ozonetel CloudAgent",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "port"],
+                    "relabeling": {"host": "Base URL", "login": "User name", "password": "API key"},
+                    "placeholders": {
+                        "host": "https://in1-ccaas-api.ozonetel.com, or https://api.ccaas.ozonetel.com",
+                        "login": "the account's user name",
+                        "password": "the account's API key",
+                    },
+                },
+                "conn-fields": {
+                    "encoding": {
+                        "label": "Encoding",
+                        "description": "How a request is written: form, multipart or json. Empty: form.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "path": {
+                        "label": "Path",
+                        "description": "Empty: that of Add Campaign Bulk Data V4.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "calls": {
+                        "label": "Requests",
+                        "description": "At most so many in any window, for all loads with this key. Empty: 5.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
+                    "window_seconds": {
+                        "label": "Window (s)",
+                        "description": "Empty: 60.",
+                        "schema": {"type": ["number", "null"], "minimum": 0},
+                    },
+                    "spacing_seconds": {
+                        "label": "Spacing (s)",
+                        "description": "Shortest time between two requests. Empty: none, they go in bursts.",
+                        "schema": {"type": ["number", "null"], "minimum": 0},
+                    },
+                    "pace_account": {
+                        "label": "Account of the pace",
+                        "description": "A name that all connections share whose requests count together. Empty: those "
+                        "with the same key.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "failed_file_hosts": {
+                        "label": "Hosts of failed rows",
+                        "description": "Who may serve the file of failed rows; .host for everything below it. Empty: "
+                        ".amazonaws.com.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "duplicate_reason": {
+                        "label": "Word for duplicates",
+                        "description": "What a failed row's reason holds when its number is there already. Empty: "
+                        "duplicate.",
+                        "schema": {"type": _TEXT},
+                    },
+                    "allow_http": {
+                        "label": "Callbacks over plain http",
+                        "description": "Only for a sandbox on this machine: real callbacks need https.",
+                        "schema": {"type": ["boolean", "null"], "default": False},
+                    },
+                    **_HTTP_FIELDS,
+                },
+            },
+            {
                 "connection-type": "isales",
                 "hook-class-name": "listkeeper.hooks.isales.IsalesHook",
                 "hook-name": "iSales (Huawei CEC)",

@@ -504,15 +504,16 @@ def file_problem(url: str, hosts: Sequence[str], *, allow_http: bool) -> str | N
     A callback is not signed: whoever knows a token could name any address. The text never holds the URL.
 
     :param hosts: host names, or endings with a leading dot, that may serve the file.
-    :param allow_http: whether plain http is fine on this machine (a sandbox).
+    :param allow_http: whether plain http will do for them, and for this machine (a sandbox).
     """
     try:
         parts = urlsplit(url)
         scheme, host, user = parts.scheme, parts.hostname or "", parts.username
     except ValueError:
         scheme, host, user = "", "", None
-    local = allow_http and scheme == "http" and host in ("127.0.0.1", "localhost", "::1")
-    if local or (scheme == "https" and user is None and _one_of(host, hosts)):
+    known = _one_of(host, hosts) and user is None
+    local = host in ("127.0.0.1", "localhost", "::1")
+    if (known and scheme == "https") or (allow_http and scheme == "http" and (known or local)):
         return None
     return (
         "The callback names a file of failed rows at an address that is not the vendor's. If it is, add its host to "

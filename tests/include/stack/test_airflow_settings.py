@@ -25,7 +25,14 @@ def test_our_own_file_holds_what_the_flows_need() -> None:
     assert types["purecallerid_default"] == "purecallerid"
     assert types["vicidial_default"] == "vicidial"
     assert (types["isales_default"], types["isales_sftp"]) == ("isales", "sftp")
-    assert {p.pool_name for p in settings.pools} >= {"platform_api", "purecallerid", "vicidial", "isales"}
+    assert types["ozonetel_default"] == "ozonetel"
+    assert {p.pool_name for p in settings.pools} >= {
+        "platform_api",
+        "purecallerid",
+        "vicidial",
+        "ozonetel",
+        "isales",
+    }
     hosts = {c.conn_id: c.conn_host for c in settings.connections}
     assert hosts.pop("isales_sftp") == "127.0.0.1"
     assert hosts.pop("vicidial_db") == "vicidial.db", "the sandbox's own database file, not a server"

@@ -385,6 +385,7 @@ def test_only_the_vendors_own_file_is_fetched(url, fine):
 
 def test_a_sandbox_may_serve_the_file_over_http():
     assert file_problem("http://127.0.0.1:8900/x", HOSTS, allow_http=True) is None
+    assert file_problem("http://files.example/x", HOSTS, allow_http=True) is None
     assert file_problem("http://192.168.0.1/x", HOSTS, allow_http=True) is not None
 
 
