@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 VENDOR: Final = "sftp"
 Check = Literal["hash", "size"]
+How = Literal["server hash", "read back", "size"]
 
 BLOCK: Final = 256 * 1024
 PREFETCH_REQUESTS: Final = 64
@@ -58,7 +59,7 @@ class Upload:
     bytes: int
     sha256: str
     resumed_at: int
-    checked: Literal["server hash", "read back", "size"]
+    checked: How
 
 
 class SftpUploadHook(SFTPHook):
@@ -105,33 +106,18 @@ class SftpUploadHook(SFTPHook):
         size, digest = local.stat().st_size, sha256_of(local)
         folder, name = posixpath.split(remote)
         part = posixpath.join(folder, f".{name}.part")
-        by_content = check == "hash"
         with self._session("upload") as sftp:
             # Each question costs a round trip, so only what is needed is asked.
-            if by_content and (how := self._compared(sftp, remote, size, digest, check)):
-                return Upload(remote, size, digest, size, how)
-            for resume in (by_content, False):
-                try:
-                    resumed = self._put(sftp, local, part, size, resume=resume)
-                except FileNotFoundError:
-                    self._make_folder(sftp, folder)
-                    resumed = self._put(sftp, local, part, size, resume=False)
-                try:
-                    if how := self._compared(sftp, part, size, digest, check):
-                        self._rename(sftp, part, remote)
-                        break
-                    sftp.remove(part)
-                except FileNotFoundError:
-                    # A worker that was thought dead goes on with the same file, and took the part from under our hands.
-                    if how := self._compared(sftp, remote, size, digest, check):
-                        break
-                    raise UnavailableError(VENDOR, "Another upload of this file is under way.") from None
-            else:
-                raise UnexpectedAnswerError(
-                    VENDOR,
-                    "The uploaded file is not the one that was sent, twice over: the server's disk may be full, or it "
-                    "changes what it stores.",
-                )
+            if check == "hash" and (there := self._compared(sftp, remote, size, digest, check)):
+                return Upload(remote, size, digest, size, there)
+            try:
+                resumed, how = self._bring(sftp, local, part, size, digest, check)
+                self._rename(sftp, part, remote)
+            except FileNotFoundError:
+                # A worker that was thought dead goes on with the same file, and has renamed it under our hands.
+                if not (found := self._compared(sftp, remote, size, digest, check)):
+                    raise
+                resumed, how = size, found
         log.info("Uploaded %s bytes, checked by %s; %s were there before.", f"{size:,}", how, f"{resumed:,}")
         return Upload(remote, size, digest, resumed, how)
 
@@ -153,6 +139,25 @@ class SftpUploadHook(SFTPHook):
             return False, str(error)
         return True, "The SFTP server accepts the login, and its host key is the known one."
 
+    def _bring(
+        self, sftp: SFTPClient, local: Path, part: str, size: int, digest: str, check: Check
+    ) -> tuple[int, How]:
+        """Write the part until it is the local file, twice at most; how much was there, and how it was compared."""
+        for resume in (check == "hash", False):
+            try:
+                resumed = self._put(sftp, local, part, size, resume=resume)
+            except FileNotFoundError:
+                self._make_folder(sftp, posixpath.dirname(part))
+                resumed = self._put(sftp, local, part, size, resume=False)
+            if how := self._compared(sftp, part, size, digest, check):
+                return resumed, how
+            sftp.remove(part)
+        raise UnexpectedAnswerError(
+            VENDOR,
+            "The uploaded file is not the one that was sent, twice over: the server's disk may be full, or it changes "
+            "what it stores.",
+        )
+
     def _put(self, sftp: SFTPClient, local: Path, part: str, size: int, *, resume: bool) -> int:
         """Write a file, or what is missing of it; returns how much was there."""
         done = (_size(sftp, part) or 0) if resume else 0
@@ -165,9 +170,7 @@ class SftpUploadHook(SFTPHook):
                 target.write(block)
         return done
 
-    def _compared(
-        self, sftp: SFTPClient, path: str, size: int, digest: str, check: Check
-    ) -> Literal["server hash", "read back", "size"] | None:
+    def _compared(self, sftp: SFTPClient, path: str, size: int, digest: str, check: Check) -> How | None:
         """How a remote file was found to be the local one, None when it is not."""
         if _size(sftp, path) != size:
             return None
