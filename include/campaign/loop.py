@@ -108,6 +108,7 @@ class Campaign:
         self._rules, self._notes, self._now, self._sleep = rules, notes, now, sleep
         self._last_try = last_try
         self._failures = 0
+        self._judged: set[tuple[int, str]] = set()
 
     def run(self) -> Pause | None:
         """Go on as far as it goes now. Returns what to wait for, None when every batch that went out is settled.
@@ -217,7 +218,7 @@ class Campaign:
     # Learning
 
     def _learn(self, *, sending: bool) -> bool:
-        """Settle the batches whose callbacks are there; tell whether there were any.
+        """Settle the batches whose callbacks are there; tell whether there were any that we had not judged yet.
 
         :param sending: whether rows still go out meanwhile: then a file of failed rows that cannot be had now waits.
         """
@@ -226,7 +227,7 @@ class Campaign:
             if batch.state not in ("intended", "accepted", "uncertain"):
                 continue
             callback = self._callback(batch)
-            if callback is None:
+            if callback is None or (batch.seq, callback.transaction_id) in self._judged:
                 continue
             failed: list[FailedRow] | VendorError | None = None
             if callback.failed_file is not None and callback.not_processed:
@@ -239,6 +240,7 @@ class Campaign:
                         raise
                     failed = error
             settle(self._ledger, batch, callback, failed, self._payload, self._notes)
+            self._judged.add((batch.seq, callback.transaction_id))
             if self._rules.preflight is not None and not callback.failed_whole:
                 self._ledger.mark_proven(self._load, self._rules.preflight)
             learnt = True
