@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from include.ledger import Batch, Ledger
+from include.ledger import Batch, Ledger, MayNotWriteError
 from include.push.rows import Chunk, Rows
 from include.push.verdict import BROKEN_OFF, REFUSED, UNEXPLAINED, judge
 from include.staging import RunFolder
@@ -72,7 +72,8 @@ class Pusher:
     """
     Pushes the rows of one load.
 
-    :param load: id of the load; it holds its list, and its batches are planned, one a chunk.
+    :param load: id of the load; its batches are planned, one a chunk. Its list is claimed for each import that is
+        handed in; asking how far one is needs no claim.
     :param notes: run folder for what is written down beside the ledger.
     """
 
@@ -94,21 +95,34 @@ class Pusher:
     def run(self) -> Wait | None:
         """Hand in what was not handed in, ask for what was. Returns what to wait for, None when all is settled.
 
-        Raises LedgerError (paused, claimed by another), VendorError.
+        Raises MayNotWriteError (paused, an older source) once nothing is under way; TargetLockedError, VendorError.
         """
+        may_not: MayNotWriteError | None = None
         for batch in self._ledger.batches(self._load):
             if batch.state == "planned":
-                self._hand_in(batch, set())
+                try:
+                    self._hand_in(batch, set())
+                except MayNotWriteError as error:
+                    may_not = error  # what is under way is followed all the same
+                    break
         open_imports: list[str] = []
         until: list[datetime] = []
         for batch in self._ledger.batches(self._load):
             if batch.state in ("planned", "confirmed", "rejected"):
                 continue
-            wait = self._follow(batch)
+            try:
+                wait = self._follow(batch)
+            except MayNotWriteError as error:
+                may_not = error
+                continue
             if wait is not None:
                 open_imports += wait.uuids
                 until.append(wait.until)
-        return Wait(tuple(open_imports), min(until)) if until else None
+        if until:
+            return Wait(tuple(open_imports), min(until))
+        if may_not is not None:
+            raise may_not
+        return None
 
     # Handing in
 
@@ -117,7 +131,7 @@ class Pusher:
         chunk = self._rows.chunk(batch.seq)
         places = [place for place in range(batch.rows) if place not in found]
         leads = chunk.bodies(places, self._list_id)
-        self._ledger.renew_claim(self._load, self._patience.ended + CLAIM)
+        self._ledger.claim_target(self._load, self._patience.ended + CLAIM)
         self._ledger.intend(self._load, batch.seq, again=batch.state != "planned")
         try:
             taken = self._tenant.bulk_create(leads)
@@ -174,7 +188,6 @@ class Pusher:
             counts = {"valid": len(found), "import_failed": len(missing)}
             self._close(batch, chunk, delivered=len(found), refused=missing, counts=counts)
             return None
-        self._ledger.renew_claim(self._load, self._patience.ended + CLAIM)
         if batch.state == "accepted":
             self._uncertain(
                 batch, "Its import broke off or is not known any more; what is missing is sent again."

@@ -13,7 +13,7 @@ from listkeeper.hooks.platform import PlatformHook
 
 from include.push import loop
 from include.vendors.platform import LeadQuery, ListQuery
-from tests.flows.conftest import lead, make_snapshot
+from tests.flows.conftest import answered, lead, make_snapshot
 
 CAMPAIGN = 3
 TOKEN = "sandbox-platform-token"
@@ -227,15 +227,18 @@ def test_two_lists_of_one_name_are_a_persons_business(deliver, snapshot, vendor,
     assert "create_bulk" not in vendor.calls
 
 
-def test_a_list_that_is_dialled_is_refused(deliver, snapshot, vendor):
+def test_a_list_that_is_dialled_is_a_persons_business(deliver, snapshot, vendor):
     snapshot(ROWS)
     run = deliver(push_file(list="Renewals"))
-    assert (run.state, run.summary["verdict"]) == ("failed", "refused")
-    assert "called at once" in run.problems
+    assert (run.state, run.summary["verdict"]) == ("failed", "not approved")
+    assert "called at once" in run.plan["refusals"][0]["text"]
     assert "create_bulk" not in vendor.calls
-    # Unless that is meant.
-    assert deliver(push_file(list="Renewals", when_live="allow")).counts == {"delivered": ROWS}
+    # A person who approves past the guard means it, and so does the flow's file.
+    assert deliver(push_file(list="Renewals"), answer=answered()).counts == {"delivered": ROWS}
     assert vendor.keys("Renewals") == ALL
+    snapshot(ROWS + 1)
+    assert deliver(push_file(list="Renewals", when_live="allow")).counts["delivered"] == 1
+    assert vendor.keys("Renewals") == ALL + keys(ROWS)
 
 
 def test_a_list_that_goes_live_after_the_plan_is_left_alone(deliver, snapshot, vendor, monkeypatch):
@@ -431,6 +434,30 @@ def test_a_push_that_never_wrote_down_what_it_left_blocks_the_next(
     assert run.state == "success"
     assert deliver(push_file()).summary["verdict"] == "unchanged"
     assert vendor.keys() == ALL
+
+
+def test_a_pause_half_way_lets_what_is_under_way_end(deliver, snapshot, vendor, ledger, monkeypatch):
+    """Two imports of three are out when somebody pauses the list: they are followed, the third is not sent."""
+    snapshot(ROWS)
+    flow = push_file()
+    target = f"platform:platform_default:{CAMPAIGN}:Win-back"
+    create = PlatformHook.bulk_create
+
+    def create_and_pause(hook: PlatformHook, leads: Any) -> Any:
+        if len(vendor.sandbox.state("platform")["imports"]) == 1:
+            ledger.pause_target(target, True, "ana", "stop")
+        return create(hook, leads)
+
+    monkeypatch.setattr(PlatformHook, "bulk_create", create_and_pause)
+    run = deliver(flow)
+    assert run.state == "failed" and "is paused" in run.problems
+    assert run.counts == {"delivered": 10, "held": 2}
+    run.assert_accounted()
+    monkeypatch.setattr(PlatformHook, "bulk_create", create)
+    ledger.pause_target(target, False, "ana", "go on")
+    run.clear("load")
+    assert run.state == "success" and run.counts == {"delivered": ROWS}
+    assert vendor.keys() == ALL and vendor.calls["create_bulk"] == 3
 
 
 # --- refusals and connections

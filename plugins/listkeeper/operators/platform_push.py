@@ -104,8 +104,7 @@ class PushLeadsOperator(SendOperator):
         return self.execute(context)
 
     def _push(self, notes: RunFolder) -> Wait | None:
-        from include.ledger import OlderSourceError, TargetPausedError
-        from include.push.loop import CLAIM, Patience, Pusher
+        from include.push.loop import Patience, Pusher
         from listkeeper.hooks.ledger import open_ledger
         from listkeeper.hooks.platform import PlatformHook
 
@@ -114,10 +113,6 @@ class PushLeadsOperator(SendOperator):
         with self._rows() as rows, closing(PlatformHook(flow.connection)) as hook:
             ledger.plan_batches(load, rows.batch_plans())
             hook.session()
-            try:
-                ledger.claim_target(load, patience.ended + CLAIM)
-            except (OlderSourceError, TargetPausedError) as error:
-                raise AirflowFailException(f"Nothing was sent. {error}") from None
             pusher = Pusher(
                 ledger,
                 load,
@@ -146,10 +141,13 @@ class PushLeadsOperator(SendOperator):
 
     def _list(self, ledger: Ledger, hook: PlatformHook, notes: RunFolder) -> int:
         """The id of the list: the one that an earlier try filled, else the one of this name, else a new one."""
+        from include.push.loop import CLAIM
+
         flow, load = self.flow, self.planned["load"]
         noted = notes.get(LIST)
         if noted is not None:
             return int(json.loads(noted)["list_id"])
+        ledger.claim_target(load, CLAIM)
         list_id = hook.find_list(flow.list, flow.campaign)
         if list_id is None:
             if not flow.create_list:
@@ -160,10 +158,21 @@ class PushLeadsOperator(SendOperator):
             ledger.record("list_intended", load, about)
             list_id = hook.create_list(flow.list, flow.campaign)
             ledger.record("list_created", load, {**about, "list_id": list_id})
-        elif flow.when_live == "refuse" and is_live(hook, list_id, flow.campaign):
+        elif not self._may_be_live(ledger) and is_live(hook, list_id, flow.campaign):
             raise AirflowFailException(f"Nothing was sent. {LIVE}")
         notes.put(LIST, json.dumps({"list_id": list_id}).encode())
         return list_id
+
+    def _may_be_live(self, ledger: Ledger) -> bool:
+        """Whether a live list may be filled: by the flow's file, or by the person who approved past that guard."""
+        from include.plan import PLAN
+        from include.staging import RunFolder
+
+        if self.flow.when_live == "allow":
+            return True
+        plan = json.loads(RunFolder(self.planned["plan"]).get(PLAN) or b"{}")
+        asked = "live_list" in [refusal["guard"] for refusal in plan.get("refusals", [])]
+        return asked and ledger.load(self.planned["load"]).approval == "approved"
 
     def _defer(self, wait: Wait) -> None:
         from listkeeper.triggers.imports import PlatformImportTrigger
