@@ -114,9 +114,11 @@ class SftpUploadHook(SFTPHook):
                 resumed, how = self._bring(sftp, local, part, size, digest, check)
                 self._rename(sftp, part, remote)
             except FileNotFoundError:
-                # A worker that was thought dead goes on with the same file, and has renamed it under our hands.
+                # A worker that was thought dead goes on with the same file, and took the part from under our hands.
                 if not (found := self._compared(sftp, remote, size, digest, check)):
-                    raise
+                    raise UnavailableError(
+                        VENDOR, "Another upload of this file is under way, or its folder has gone."
+                    ) from None
                 resumed, how = size, found
         log.info("Uploaded %s bytes, checked by %s; %s were there before.", f"{size:,}", how, f"{resumed:,}")
         return Upload(remote, size, digest, resumed, how)
