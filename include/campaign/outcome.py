@@ -112,9 +112,9 @@ def joined(
         free = places.get(told.phone)
         if not free:
             return None
-        same = [place for place in free if rows[place] == told.cells] or free
-        free.remove(same[-1])
-        found[same[-1]] = told
+        chosen = ([place for place in free if rows[place] == told.cells] or free)[-1]
+        free.remove(chosen)
+        found[chosen] = told
     return dict(sorted(found.items()))
 
 
