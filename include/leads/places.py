@@ -59,20 +59,18 @@ def keys(number: pl.Series) -> pl.Series:
     return key.scatter(rows, foreign.select(key=pl.coalesce(-code, pl.col("n").cast(pl.Int64)))["key"])
 
 
-@cache
-def _place_of_prefix(key: int) -> Place:
-    return _look_up(PhoneNumber(country_code=1, national_number=(key - 1_000_000) * 10_000 + _LINE))
+def is_single(key: int) -> bool:
+    """Whether a key stands for one number only, so that it is not worth remembering."""
+    return key >= 2_000_000 or 0 <= key < 1_000_000
 
 
 def place_of(key: int) -> Place:
     """The place of a key that `keys` made."""
     if key < 0:
         return _country(-key)
-    return (
-        _place_of_prefix(key)
-        if key < 10_000_000 and key // 1_000_000 == 1
-        else _look_up(phonenumbers.parse(f"+{key}"))
-    )
+    if is_single(key):
+        return _look_up(phonenumbers.parse(f"+{key}"))
+    return _look_up(PhoneNumber(country_code=1, national_number=(key - 1_000_000) * 10_000 + _LINE))
 
 
 def _look_up(number: PhoneNumber) -> Place:

@@ -76,6 +76,7 @@ class Screening:
         self._today = now.astimezone(UTC).date()
         self._places: list[places.Place] = []
         self._place_ids: dict[places.Place, int] = {}
+        self._ids_by_key: dict[int, int] = {}
         self._decisions: dict[tuple[str | None, int, str | None], _Decision] = {}
         self._windows: dict[tuple[tuple[str, ...], tuple[str, ...]], windows.Interval | None] = {}
         self._rules: dict[str, packs.Rules] = {}
@@ -162,13 +163,19 @@ class Screening:
         """A small number for the place of each phone number."""
         key = places.keys(number)
         distinct = key.unique().drop_nulls()
-        ids = pl.Series([self._place_id(places.place_of(k)) for k in distinct], dtype=pl.Int64)
+        ids = pl.Series([self._place_id(k) for k in distinct], dtype=pl.Int64)
         return key.replace_strict(distinct, ids, default=None)
 
-    def _place_id(self, place: places.Place) -> int:
+    def _place_id(self, key: int) -> int:
+        known = self._ids_by_key.get(key)
+        if known is not None:
+            return known
+        place = places.place_of(key)
         if place not in self._place_ids:
             self._place_ids[place] = len(self._places)
             self._places.append(place)
+        if not places.is_single(key):
+            self._ids_by_key[key] = self._place_ids[place]
         return self._place_ids[place]
 
     def _missing_consent(self, leads: pl.DataFrame) -> pl.Series:
