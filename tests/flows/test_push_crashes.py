@@ -32,7 +32,6 @@ LEDGER_WRITES = (
     "record",
     "plan_batches",
     "claim_target",
-    "renew_claim",
     "intend",
     "accept",
     "settle",
@@ -74,8 +73,7 @@ VENDOR_FAULTS = st.one_of(
 @pytest.fixture
 def crash(monkeypatch) -> Crashes:
     crashes = Crashes(monkeypatch)
-    for name in ("renew_claim", *OTHER_WRITES):
-        owner = OTHER_WRITES.get(name, Ledger)
+    for name, owner in OTHER_WRITES.items():
         if name != "commit":  # which `Crashes` watches already
             monkeypatch.setattr(owner, name, crashes._wrapped(name, getattr(owner, name)))
     return crashes
