@@ -110,15 +110,13 @@ class SftpUploadHook(SFTPHook):
             # Each question costs a round trip, so only what is needed is asked.
             if check == "hash" and (there := self._compared(sftp, remote, size, digest, check)):
                 return Upload(remote, size, digest, size, there)
+            resumed, how = self._bring(sftp, local, part, size, digest, check)
             try:
-                resumed, how = self._bring(sftp, local, part, size, digest, check)
                 self._rename(sftp, part, remote)
             except FileNotFoundError:
                 # A worker that was thought dead goes on with the same file, and took the part from under our hands.
                 if not (found := self._compared(sftp, remote, size, digest, check)):
-                    raise UnavailableError(
-                        VENDOR, "Another upload of this file is under way, or its folder has gone."
-                    ) from None
+                    raise UnavailableError(VENDOR, "Another upload of this file is under way.") from None
                 resumed, how = size, found
         log.info("Uploaded %s bytes, checked by %s; %s were there before.", f"{size:,}", how, f"{resumed:,}")
         return Upload(remote, size, digest, resumed, how)
@@ -153,7 +151,8 @@ class SftpUploadHook(SFTPHook):
                 resumed = self._put(sftp, local, part, size, resume=False)
             if how := self._compared(sftp, part, size, digest, check):
                 return resumed, how
-            sftp.remove(part)
+            with contextlib.suppress(FileNotFoundError):  # somebody else's hands, see `upload`
+                sftp.remove(part)
         raise UnexpectedAnswerError(
             VENDOR,
             "The uploaded file is not the one that was sent, twice over: the server's disk may be full, or it changes "
