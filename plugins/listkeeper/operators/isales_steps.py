@@ -171,8 +171,8 @@ class ImportFileOperator(BaseOperator):
             try:
                 return hook.import_file(
                     vdn_id=self.vdn_id,
-                    campaign=self.campaign,
-                    server=self.server,
+                    campaign=str(self.campaign),
+                    server=str(self.server),  # a DAG that renders native objects makes numbers of ids
                     file_name=self.file_name,
                     folder=self.folder,
                     import_at=self.import_at,
@@ -182,7 +182,7 @@ class ImportFileOperator(BaseOperator):
             return self._found(hook, known)
 
     def _tasks(self, hook: IsalesHook) -> set[str]:
-        return {task.id for task in hook.tasks(vdn_id=self.vdn_id, campaign=self.campaign)}
+        return {task.id for task in hook.tasks(vdn_id=self.vdn_id, campaign=str(self.campaign))}
 
     def _found(self, hook: IsalesHook, known: set[str]) -> str:
         new: set[str] = set()

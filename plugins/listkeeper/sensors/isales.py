@@ -56,6 +56,11 @@ class ImportTaskSensor(BaseSensorOperator):
         self.import_task, self.campaign, self.vdn_id, self.rows = import_task, campaign, vdn_id, rows
         self.isales_conn_id, self.deferrable = isales_conn_id, deferrable
 
+    @property
+    def _ids(self) -> tuple[str, list[str]]:
+        """Campaign and task as text: a DAG that renders native objects makes numbers of them."""
+        return str(self.campaign), [str(self.import_task)]
+
     def poke(self, context: Context) -> Any:
         from airflow.sdk import PokeReturnValue
 
@@ -70,12 +75,13 @@ class ImportTaskSensor(BaseSensorOperator):
         task = self._look()
         if task is not None and task.ended:
             return self._judged(task)
+        campaign, task_ids = self._ids
         self.defer(
             trigger=ImportTasksTrigger(
                 connection=self.isales_conn_id,
                 vdn_id=self.vdn_id,
-                campaign=self.campaign,
-                task_ids=[self.import_task],
+                campaign=campaign,
+                task_ids=task_ids,
                 deadline=(datetime.now(UTC) + timedelta(seconds=self.timeout)).isoformat(),
                 poll_seconds=self.poke_interval,
             ),
@@ -96,9 +102,10 @@ class ImportTaskSensor(BaseSensorOperator):
     def _look(self) -> ImportTask | None:
         from listkeeper.hooks.isales import IsalesHook
 
+        campaign, task_ids = self._ids
         with closing(IsalesHook(self.isales_conn_id)) as hook:
             try:
-                found = hook.tasks(vdn_id=self.vdn_id, campaign=self.campaign, task_ids=[self.import_task])
+                found = hook.tasks(vdn_id=self.vdn_id, campaign=campaign, task_ids=task_ids)
             except VendorError as error:
                 if error.again:
                     raise

@@ -68,7 +68,7 @@ def stage(folder, **changes):
 
 def ask(**changes):
     asked = {"file_name": "night-001.xlsx", "server": "164690088271159234793429225848", "folder": "/own"}
-    return ImportFileOperator(task_id="ask", **CAMPAIGN, **asked | changes).execute({})
+    return ImportFileOperator(task_id="ask", **CAMPAIGN | asked | changes).execute({})
 
 
 def wait(import_task, **changes):
@@ -200,6 +200,20 @@ def test_an_import_that_does_not_end_in_time(tenant, rows):
         wait(ask(), timeout=0.2)
     with pytest.raises(AirflowFailException, match="no task by this id"):
         wait("7" * 30, timeout=0.1)
+
+
+def test_ids_that_were_rendered_as_numbers(tenant, rows):
+    stage(rows)
+    task = ask(server=164690088271159234793429225848, campaign=int(PLAIN))
+    sensor = ImportTaskSensor(
+        task_id="wait",
+        import_task=int(task),
+        deferrable=False,
+        poke_interval=0.05,
+        vdn_id=1,
+        campaign=int(PLAIN),
+    )
+    assert sensor.execute({})["valid"] == 12
 
 
 def test_a_wrong_campaign_ends_the_waiting(tenant):
