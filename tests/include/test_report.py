@@ -274,9 +274,40 @@ def test_earlier_calls_say_what_they_were_held_against():
         "hits": {"number_dead": 12, "asked_not_to_call": 2},
     }
     text = report_markdown(PLAN | {"calls": calls}, SUMMARY, [], [BATCH])
-    assert "12,000 calls of 14 nights of `callers_calls`, the newest as of 2026-11-20 02:00 UTC: 31 numbers" in text
+    assert (
+        "12,000 calls of 14 nights of `callers_calls`, the newest as of 2026-11-20 02:00 UTC: 31 numbers"
+        in text
+    )
     assert "| `number_dead` | 12 |" in text.splitlines()
     assert "Earlier calls" not in report_markdown(PLAN | {"calls": None}, SUMMARY, [], [BATCH])
+
+
+TIMING = {
+    "batches": 200,
+    "calls": 5,
+    "window_seconds": 60.0,
+    "minutes": 39.0,
+    "begins": "2026-11-21T20:00:00+00:00",
+    "ends": "2026-11-21T20:39:00+00:00",
+    "latest": "2026-11-21T20:30:00+00:00",
+    "zone": "Asia/Kolkata",
+    "fits": 150,
+    "rows_that_fit": 75_000,
+}
+
+
+def test_a_slow_load_says_how_long_it_takes_and_what_fits():
+    text = report_markdown(PLAN | {"timing": TIMING}, SUMMARY, [], [BATCH])
+    assert (
+        "200 requests, at most 5 in 60 s: about 39 minutes. Begun Sun 2026-11-22 01:30 IST, it ends about "
+        "Sun 2026-11-22 02:09 IST if nothing else uses the account."
+    ) in text
+    assert "before Sun 2026-11-22 02:00 IST: 150 of them fit, with 75,000 rows." in text
+    whole = report_markdown(PLAN | {"timing": TIMING | {"fits": 200}}, SUMMARY, [], [BATCH])
+    assert "all of them fit" in whole
+    free = report_markdown(PLAN | {"timing": TIMING | {"latest": None}}, SUMMARY, [], [BATCH])
+    assert "may go out before" not in free and "about 39 minutes" in free
+    assert "How long it takes" not in report_markdown(PLAN | {"timing": None}, SUMMARY, [], [BATCH])
 
 
 def test_a_refused_night_says_why_and_what_to_do():
