@@ -87,7 +87,7 @@ def test_the_tables_name_what_exists():
             "sensors.after_hours",
         )
     ]
-    assert len(names) == 20
+    assert len(names) == 22
     for name in names:
         if "." in name:
             pkgutil.resolve_name(name)
