@@ -64,6 +64,7 @@ def test_the_operators_pull_and_plan(dags, connections, sandbox):
         "find_snapshot": "success",
         "clean": "success",
         "plan": "success",
+        "approve": "skipped",
         "load": "skipped",
         "reconcile": "success",
         "report": "success",
