@@ -78,6 +78,8 @@ def test_the_tables_name_what_exists():
         importlib.import_module(f"listkeeper.{module}")
         for module in (
             "operators.delivery",
+            "operators.isales",
+            "operators.isales_steps",
             "operators.platform",
             "operators.platform_leads",
             "operators.platform_push",
@@ -86,9 +88,10 @@ def test_the_tables_name_what_exists():
             "operators.run",
             "operators.vicidial",
             "sensors.after_hours",
+            "sensors.isales",
         )
     ]
-    assert len(names) == 22
+    assert len(names) == 27
     for name in names:
         if "." in name:
             pkgutil.resolve_name(name)
