@@ -80,6 +80,7 @@ def test_the_tables_name_what_exists():
             "operators.delivery",
             "operators.isales",
             "operators.isales_steps",
+            "operators.ozonetel",
             "operators.platform",
             "operators.platform_leads",
             "operators.platform_push",
