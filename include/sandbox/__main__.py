@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -92,6 +93,8 @@ def main() -> None:
         write_suppression(asked.suppression)
     sys.stdout.write(f"Sandbox on {server.base_url}/_sandbox\n")
     sys.stdout.flush()
+    # Uvicorn ends in good order and raises the signal again: end as after Ctrl-C then, without leaving files behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server.serve()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import subprocess
 import sys
@@ -178,13 +179,15 @@ def test_a_taken_port_is_named():
 def test_the_command_line(tmp_path):
     leads, suppression = tmp_path / "my.csv", tmp_path / "suppression.csv"
     leads.write_text("phone,id\n2012000001,7\n")
+    (tmp_path / "temporary").mkdir()
     arguments = ["--port", "0", "--leads", str(leads), "--suppression", str(suppression), "--page-size", "7"]
     run = subprocess.Popen(
         [sys.executable, "-m", "include.sandbox", *arguments, "--no-allow-http-webhook"],
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
     )  # fmt: skip
     try:
         url = run.stdout.readline().split()[-1]
+        assert list((tmp_path / "temporary").iterdir())  # the SFTP server's files
         info = httpx.get(url).json()
         assert (info["data"]["leads"], info["base_url"] + "/_sandbox") == (1, url)
         switches = httpx.get(f"{url}/switches").json()
@@ -195,3 +198,4 @@ def test_the_command_line(tmp_path):
         run.terminate()
         run.wait(10)
         run.stdout.close()
+    assert not list((tmp_path / "temporary").iterdir())
