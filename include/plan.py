@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from include import guards
-from include.approval import Approval, Decision, decide
+from include.approval import WRITES, Approval, Decision, decide
 from include.flow_files import Recipe
 from include.leads.reasons import CALLED_LATER
 from include.leads.schema import OUTCOME_COLUMNS
@@ -210,7 +210,10 @@ def make_plan(
 
 
 def plan_hash(plan: dict[str, Any]) -> str:
-    """The hash of what a plan does: its decision, target, source, options and payload; not when or by whom."""
+    """The hash of what a plan does: its decision, target, source, options and payload; not when or by whom.
+
+    A plan that a person has to approve does what one does that may be written at once.
+    """
     tied = (
         "flow",
         "vendor",
@@ -224,7 +227,8 @@ def plan_hash(plan: dict[str, Any]) -> str:
         "payload_sha256",
         "to_send",
     )
-    return hashlib.sha256(json.dumps([plan[name] for name in tied], sort_keys=True).encode()).hexdigest()
+    does = plan | {"decision": "apply" if plan["decision"] in WRITES else plan["decision"]}
+    return hashlib.sha256(json.dumps([does[name] for name in tied], sort_keys=True).encode()).hexdigest()
 
 
 def check_plan(plan: dict[str, Any], payload: Path, expected_hash: str) -> None:
