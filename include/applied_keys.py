@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from include.plan import KEYS
+from include.ledger import Batch
+from include.plan import KEYS, SENT
 from include.staging import Manifest, RunFolder
+
+
+def never_sent(plan: RunFolder, batches: Sequence[Batch]) -> pl.Series:
+    """The row keys of batches that never went out."""
+    with plan.reading(SENT) as files:
+        keys = pl.read_parquet(files[0], columns=["row_key"])["row_key"]
+    pieces, start = [keys.clear()], 0
+    for batch in batches:
+        if batch.state == "planned":
+            pieces.append(keys.slice(start, batch.rows))
+        start += batch.rows
+    return pl.concat(pieces)
 
 
 def write_applied(out: RunFolder, plan: str, left_out: pl.Series) -> None:

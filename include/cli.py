@@ -178,12 +178,25 @@ def resolve(asked: argparse.Namespace) -> Answer:
             delivered=asked.delivered,
             who=asked.who,
             why=asked.why,
-            applied=None if again else run_path(load.dag_id, load.run_id, "plan"),
+            applied=None if again else _applied(ledger, load),
         )
     counts = load.counts.to_dict() if load.counts else {}
     told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     text = f"Load {load.id} is {load.verdict}: {told}."
     return Answer(asdict(load), text)
+
+
+def _applied(ledger: Ledger, load: Load) -> str:
+    """Where the keys lie of what a resolved load left on its list: its plan, less the batches that never went out."""
+    from include.applied_keys import never_sent, write_applied
+
+    plan = run_path(load.dag_id, load.run_id, "plan")
+    batches = ledger.batches(load.id)
+    if not isinstance(_flow(load.dag_id), Delivery) or all(batch.state != "planned" for batch in batches):
+        return plan
+    out = RunFolder(run_path(load.dag_id, load.run_id, "applied"))
+    write_applied(out, plan, never_sent(RunFolder(plan), batches))
+    return out.path
 
 
 def pause(asked: argparse.Namespace) -> Answer:

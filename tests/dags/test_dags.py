@@ -78,8 +78,8 @@ def test_every_dag_can_be_stored(bag):
 
 def test_a_load_waits_in_the_vendors_pool(bag):
     for dag in bag.dags.values():
-        if dag.dag_id.startswith("load_purecallerid"):
-            assert dag.task_dict["load"].pool == "purecallerid"
+        if dag.dag_id.startswith("load_"):
+            assert dag.task_dict["load"].pool == dag.dag_id.removeprefix("load_").partition("__")[0]
             assert dag.max_active_runs == 1
             order = ["find_snapshot", "clean", "plan", "approve", "load", "reconcile", "report"]
             assert [task.task_id for task in dag.topological_sort()] == order
@@ -92,7 +92,7 @@ def test_a_load_follows_the_pull_of_its_source(bag):
         outlet.name: dag.dag_id for dag in bag.dags.values() for task in dag.tasks for outlet in task.outlets
     }
     for dag in bag.dags.values():
-        if dag.dag_id.startswith("load_purecallerid"):
+        if dag.dag_id.startswith("load_"):
             flow = dag.task_dict["plan"].flow
             assert emitted[dag.timetable.asset_condition.name] == f"pull_platform_leads__{flow.source}"
 

@@ -437,6 +437,21 @@ def test_a_trial_without_a_callback_sends_nothing_more(deliver, people, books, s
     run.assert_accounted()
 
 
+def test_after_a_person_has_spoken_the_rest_is_sent(deliver, people, books, sandbox, installation):
+    """What never went out is not on the list, whatever a person says of the rows that did."""
+    from include import cli
+
+    sandbox.fault("ozonetel", "webhook_lost")
+    people(facts={"mode": "full"})
+    run = deliver(campaign_file(**HASTY))
+    said = ["--delivered", "--who", "Ana", "--why", "looked at the console"]
+    assert cli.main(["resolve", run.summary["load"], *said]) == 0
+    people(facts={"mode": "full"}, source_time=datetime.now(UTC))
+    again = deliver(campaign_file())
+    assert (again.state, again.reasons) == ("success", {"delivered": 11, "already_delivered": 1})
+    assert books.numbers() == numbers(range(ROWS))
+
+
 def test_without_an_address_every_row_is_uncertain(deliver, people, books, monkeypatch):
     monkeypatch.delenv("LISTKEEPER_PUBLIC_URL")
     people()
