@@ -138,7 +138,7 @@ def test_case_27_too_many_leads(bulk, small):
 
 def test_case_28_an_import_crashes_half_way(bulk, small):
     small.fault("platform", "import_error", nth=2)
-    fine, crashed = post(bulk, rows(4)), post(bulk, rows(5, start=100))
+    fine, crashed = post(bulk, rows(4)), post(bulk, [{}, *rows(5, start=100)])
     at(small, 2)
     assert told(bulk, fine)["status"] == "completed"
     assert told(bulk, crashed) == {"uuid": crashed, "status": "failed", "error_link": None, "result": None}

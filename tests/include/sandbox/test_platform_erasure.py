@@ -98,6 +98,7 @@ def test_a_number_without_digits_is_nobodys(platform, number):
 def test_a_caller_of_ours_is_erased_too(tenant):
     assert erase(tenant, phoneNumber="8005550103") == {"callData": 1, "emailData": 0, "leadData": 0}
     assert tenant.get("/activities/113").status_code == 404
+    assert 113 not in [item["data"]["activityId"] for item in tenant.items("/activities", campaignId=2)]
     assert tenant.get("/media/7003").status_code == tenant.get("/media/7003/voicemail").status_code == 404
     assert tenant.get("/media/5303/recording").json()["deleted"] is True
 
@@ -119,6 +120,17 @@ def test_erased_leads_come_in_again_when_switched(tenant, small):
     assert datetime.fromisoformat(again["timestamps"]["uploaded"]) == next_night
     window = {"uploadedTimestampFrom": next_night.isoformat(), "listId": 300}
     assert tenant.items("/leads", **window) == [again]
+
+
+def test_a_lead_comes_in_again_as_if_nobody_had_called_it(platform, sandbox):
+    sandbox.switch("platform", erased_come_back_at="2020-01-01T00:00:00Z")
+    call = caller(platform)
+    key = platform.get(f"/leads/{call['leadId']}").json()["customerKey"]
+    erase(platform, phoneNumber=call["phoneNumber"])
+    again = platform.items("/leads", customerKey=key)[-1]
+    assert (again["lastStatusCode"], again["agentId"], again["completed"]) == (None, None, False)
+    assert (again["timestamps"]["lastAttempt"], again["timestamps"]["nextAttempt"]) == (None, None)
+    assert [phone["dialAttempts"] for phone in again["phones"]] == [0] * len(again["phones"])
 
 
 def test_a_time_that_is_past_brings_them_back_at_once(tenant, small):

@@ -62,6 +62,8 @@ def test_ids_lead_back_to_their_calls():
         assert FTC.attempt(call.attempt_id) == FTC.activity(call.activity_id) == call
         assert call.recording is None or FTC.recorded(call.recording) == call
     assert FTC.attempt(CALLS[0].attempt_id + 8) is None
+    unanswered = next(call for call in CALLS if call.recording is None)
+    assert FTC.recorded(unanswered.activity_id) is None
     assert [FTC.activity(10_000), FTC.activity(109), FTC.attempt(0), FTC.attempt(-1), FTC.recorded(9)] == [
         None
     ] * 5

@@ -169,6 +169,12 @@ def test_repeated_keys(tenant, small):
     assert len(tenant.items("/leads", customerKey="K")) == 3
 
 
+def test_leads_of_one_key_come_in_pages(tenant):
+    made = [tenant.create(customerKey="K") for _ in range(7)]
+    pages = tenant.pages("/leads", customerKey="K")
+    assert [[lead["leadId"] for lead in page["items"]] for page in pages] == [made[:3], made[3:6], made[6:]]
+
+
 def test_keys_that_changed(tenant):
     made = tenant.create(customerKey="old")
     tenant.send("PUT", f"/leads/{made}", {"customerKey": "new"})
