@@ -51,6 +51,22 @@ callback_hours: {hours}
 columns: [{{to: leadPhone, from: phone}}, {{to: externId, from: row_key}}]
 guards: {{max_source_age_hours: 999}}
 """
+ISALES = """
+kind: import_isales
+name: {name}
+source: base
+vdn_id: 1
+campaign: "{campaign}"
+server: "164690088271159234793429225848"
+sftp_root: /home/sftp
+released: true
+lookup_seconds: 1
+columns: [{{to: called, from: phone}}]
+guards: {{max_source_age_hours: 999}}
+"""
+CAMPAIGNS = {"upload": "1803096731904991234", "request": "1803096731904991235"}
+"""iSales' flows by where they are hit."""
+
 SOON, LATER = 0.007, 1  # hours to wait for a webhook: 25 seconds where it never comes
 
 SOURCES = ("callers", "base", "nightly", "history")
@@ -83,7 +99,11 @@ def rig(rigged: Callable[..., Any]) -> Iterator[Any]:
         f"of_{source}.yaml": FIVE9.format(name=f"of_{source}", source=source, list=list_name, hours=LATER)
         for source, list_name in FOLLOWERS.items()
     }
-    loads = [load_dag(name) for name in (*LISTS, *(f"of_{source}" for source in FOLLOWERS))]
+    flows |= {
+        f"{name}.yaml": ISALES.format(name=name, campaign=campaign) for name, campaign in CAMPAIGNS.items()
+    }
+    imports = [f"import_isales__{name}" for name in CAMPAIGNS]
+    loads = [*imports, *(load_dag(name) for name in (*LISTS, *(f"of_{source}" for source in FOLLOWERS)))]
     with rigged(flows) as rig:
         pulls = (PULL, BASE, NIGHTLY, HISTORY)
         rig.begin(*pulls, *loads)
@@ -199,6 +219,33 @@ def test_workers_die(rig: Any) -> None:
     assert len(rig.loads_of("Nightly callers")) == 2
     assert len(rig.loads_of("RingCX weekend")) == 1
     assert rig.loads_of("RingCX nightly") == rig.rows_on("RingCX nightly") == []
+
+
+def test_workers_die_in_an_upload_and_in_an_import(rig: Any) -> None:
+    def begin(name: str) -> tuple[str, str]:
+        dag_id = f"import_isales__{name}"
+        return dag_id, rig.airflow.trigger(dag_id, conf={"night": sorted(rig.nights)[1]})
+
+    rig.switch("isales", take_repeats=True)  # so that a file imported twice is seen in the campaign
+    rig.fault("sftp", "upload_slow", seconds=60)
+    uploading = begin("upload")
+    rig.wait("the upload", lambda: [e for e in rig.vendor("isales")["sftp"] if e["op"] == "upload"])
+    rig.fault("isales", "late_answer", op="import", seconds=60)
+    asking = begin("request")
+    rig.wait("the import", lambda: rig.vendor("isales")["tasks"])
+    rig.no_faults()
+    rig.stack.kill("worker")
+
+    for (dag_id, run_id), campaign in zip((uploading, asking), CAMPAIGNS.values(), strict=True):
+        state, summary = rig.ended(dag_id, run_id)
+        assert (state, summary["verdict"]) == ("success", "delivered"), summary
+        check_accounted(summary)
+        held = rig.vendor("isales")
+        assert held["campaigns"][campaign]["count"] == summary["delivered"] > 0
+        assert len([task for task in held["tasks"] if task["campaign"] == campaign]) == 1
+        assert rig.task(dag_id, run_id, "load")["try_number"] >= 2
+    names = [file["path"] for file in rig.vendor("isales")["files"]]
+    assert len(names) == 2 and not [name for name in names if name.endswith(".part")]
 
 
 def test_api_server_dies(rig: Any) -> None:
