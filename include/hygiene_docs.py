@@ -68,9 +68,10 @@ a lead outside it:
 `nextAttemptTimestamp`, iSales `recycleTime`, Ozonetel `ExpiryDate` |
 | `dialer` | it is sent; map `from: zone` if the dialer wants it | dialers that keep calling hours themselves |
 
-`time_format` and `time_zone` write the moments as the vendor wants them: `"%Y-%m-%d %H:%M:%S"` for iSales,
-`"%Y-%m-%d"` with the dialer's own time zone and `from: call_until` for Ozonetel. A list that is loaded at night
-and dialled in the morning wants `schedule` or `dialer`: at night nearly every lead is outside its hours.
+The moments are written in UTC (`2026-11-22T13:00:00Z`), which the Platform and iSales flows take as it is.
+`time_format` and `time_zone` write them otherwise: Ozonetel's last day of dialling is `from: call_until` with
+`"%Y-%m-%d"` and the dialer's own time zone. A list that is loaded at night and dialled in the morning wants
+`schedule` or `dialer`: at night nearly every lead is outside its hours.
 
 Mapped moments change from run to run, so a list with `call_from` is loaded anew each time instead of answering
 *unchanged*.

@@ -33,7 +33,7 @@ import polars as pl
 
 from include.leads import phones, user_rule
 from include.leads.calls import CallHistory
-from include.leads.duplicates import find_duplicates
+from include.leads.duplicates import SHARE_ROWS, find_duplicates
 from include.leads.fields import RULES, clean_fields
 from include.leads.reasons import REASONS
 from include.leads.rules import CleanRules
@@ -129,8 +129,9 @@ def clean(
             decided.write_ipc(files[-1])
             rows_in += leads.height
             mark ^= leads.select(_MARK).item()
-        _check_row_keys(files)
-        lost = find_duplicates(files, rules.unique_by, rules.keep)
+        shares = 1 + rows_in // SHARE_ROWS
+        _check_row_keys(files, shares)
+        lost = find_duplicates(files, rules.unique_by, rules.keep, shares=shares)
         kept_files, outcome_files = _write(files, lost, out)
     finally:
         shutil.rmtree(scratch)
@@ -287,11 +288,14 @@ def _write(files: Sequence[Path], lost: pl.DataFrame, out: Path) -> tuple[list[P
     return kept_files, outcome_files
 
 
-def _check_row_keys(files: Sequence[Path]) -> None:
+def _check_row_keys(files: Sequence[Path], shares: int) -> None:
     """Raise CleanError if a row key occurs twice: such rows could not be told apart afterwards."""
-    keys = pl.concat([pl.read_ipc(file, columns=["row_key"])["row_key"].hash() for file in files])
-    keys = keys.sort()
-    if repeated := (keys[1:] == keys[:-1]).sum():
+    repeated = 0
+    for share in range(shares):
+        hashes = (pl.read_ipc(file, columns=["row_key"])["row_key"].hash() for file in files)
+        keys = pl.concat([part.filter(part % shares == share) for part in hashes]).sort()
+        repeated += int((keys[1:] == keys[:-1]).sum())
+    if repeated:
         raise CleanError(
             f"{repeated} rows repeat the row_key of another row: the snapshot is not sound, so pull it again"
         )

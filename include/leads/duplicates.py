@@ -1,8 +1,8 @@
 """Duplicates by customer key and by number: which row stays, which rows go.
 
-What is held in memory of all leads is eight bytes each, a number or the hash of a key, to see which values repeat.
-Everything else is read again, file by file, for the rows that share one; that also settles by the real key what
-the hash only suspects.
+What is held in memory of a lead is eight bytes, a number or the hash of a key, to see which values repeat; and of
+many leads only one share of the values at a time. Everything else is read again, file by file, for the rows that
+share one; that also settles by the real key what the hash only suspects.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import polars as pl
 
+SHARE_ROWS: Final = 1_000_000  # leads for which values are looked at in one go; more are cut into shares
 _AT_ONCE: Final = 8  # files read together: fewer take longer, more take more memory
 _PASSES: Final = (
     ("key", "customer_key", "duplicate_key"),
@@ -26,28 +27,38 @@ LOST: Final = {
 
 
 def find_duplicates(
-    files: Sequence[Path], unique_by: Sequence[Literal["key", "phone"]], keep: Literal["newest", "first"]
+    files: Sequence[Path],
+    unique_by: Sequence[Literal["key", "phone"]],
+    keep: Literal["newest", "first"],
+    *,
+    shares: int = 1,
 ) -> pl.DataFrame:
     """Return the rows that go, as columns of LOST.
 
     The Arrow `files` have row (UInt32, place in the night), row_key, customer_key, number (Int64), uploaded_at
     and reason; rows with a reason, and empty keys, do not compete. `newest` keeps the largest uploaded_at, then
     the largest row_key as text; `first` keeps the smallest row. Keys come first: a lead that goes by its key does
-    not compete for its number.
+    not compete for its number. Values are looked at in so many `shares`, which bounds the memory and decides nothing.
     """
     lost = pl.DataFrame(schema=LOST)
     for by, column, reason in _PASSES:
         if by in unique_by:
-            gone = _losers(_sharing(files, column, lost), keep)
-            lost = pl.concat(
-                [lost, gone.select("row", pl.lit(reason, LOST["reason"]).alias("reason"), "kept")]
-            )
+            gone = [_losers(_sharing(files, column, lost, (share, shares)), keep) for share in range(shares)]
+            told = pl.concat(gone).select("row", pl.lit(reason, LOST["reason"]).alias("reason"), "kept")
+            lost = pl.concat([lost, told])
     return lost
 
 
-def _sharing(files: Sequence[Path], column: str, lost: pl.DataFrame) -> pl.DataFrame:
-    """Return row, row_key, uploaded_at and `same` of the rows whose value in `column` repeats."""
-    leads = [_competing(files[at : at + _AT_ONCE], column, lost) for at in range(0, len(files), _AT_ONCE)]
+def _sharing(files: Sequence[Path], column: str, lost: pl.DataFrame, share: tuple[int, int]) -> pl.DataFrame:
+    """Return row, row_key, uploaded_at and `same` of the rows whose value in `column` repeats.
+
+    Of all values only those of a share are looked at: (which, of how many).
+    """
+    which, shares = share
+    leads = [
+        _competing(files[at : at + _AT_ONCE], column, lost).filter(pl.col("value") % shares == which)
+        for at in range(0, len(files), _AT_ONCE)
+    ]
     values = pl.concat([part.select("value").drop_nulls().collect() for part in leads])["value"].sort()
     repeated = values[1:].filter(values[1:] == values[:-1]).unique().to_frame()
     del values

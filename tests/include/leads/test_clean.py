@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -98,6 +99,22 @@ def test_a_small_night(tmp_path: Path, lead_frame: Make) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         path.name for path in result.kept_files + result.outcome_files
     )
+
+
+def test_leads_are_compared_in_shares_as_well_as_at_once(
+    tmp_path: Path, lead_frame: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(4)
+    leads = lead_frame(
+        {"phone1": f"21255501{dice.randrange(60):02}", "customer_key": f"C{dice.randrange(150)}"}
+        for _ in range(200)
+    )
+    parts = write(leads, tmp_path, 70, 70)
+    at_once = decisions(clean(parts, CleanRules(), tmp_path / "out"))
+    assert {end[1] for end in at_once.values()} >= {"duplicate_key", "duplicate_phone"}
+    for share_rows in (7, 50, 199):
+        monkeypatch.setattr(clean_module, "SHARE_ROWS", share_rows)
+        assert decisions(clean(parts, CleanRules(), tmp_path / "out")) == at_once
 
 
 def test_any_number_on_a_list_suppresses_the_lead(tmp_path: Path, lead_frame: Make) -> None:
