@@ -152,7 +152,7 @@ def report_markdown(
         _head(plan, summary),
         _listed("What speaks against it", [_text(problem) for problem in problems]),
         _guards(plan),
-        _listed("What is unlike other nights", [_text(warning) for warning in plan.get("warnings") or []]),
+        _unlike(plan),
         _approval(summary),
         _rows(summary),
         _changes(plan),
@@ -173,12 +173,15 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
     """Return what a plan would change and what the guards say, for a person who must decide."""
     parts = [
         _guards(plan),
+        _unlike(plan),
         _changes(plan),
         _timing(plan.get("timing") or {}),
         _archive(plan.get("archive") or {}),
         _samples(plan),
         _reasons(plan, {}, []),
         _suppression(plan),
+        _packs(plan),
+        _calls(plan),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -340,6 +343,11 @@ def _guards(plan: Mapping[str, Any]) -> str:
         for refusal in plan.get("refusals") or []
     ]
     return _section("What the guards refused", *(f"- {line}" for line in refusals)) if refusals else ""
+
+
+def _unlike(plan: Mapping[str, Any]) -> str:
+    """What of this night is unlike the nights before."""
+    return _listed("What is unlike other nights", [_text(warning) for warning in plan.get("warnings") or []])
 
 
 def _suppression(plan: Mapping[str, Any]) -> str:

@@ -262,6 +262,14 @@ def test_rule_packs_say_what_they_decided_by():
     assert "Rule packs" not in report_markdown(PLAN | {"packs": None}, SUMMARY, [], [BATCH])
 
 
+def test_who_must_approve_sees_what_is_unusual():
+    plan = PLAN | {"packs": PACKS, "warnings": ["The source has changed: data.x is new."]}
+    text = plan_markdown(plan)
+    assert "- The source has changed: data.x is new." in text.splitlines()
+    assert "## Rule packs" in text.splitlines()
+    assert "unlike" not in plan_markdown(PLAN)
+
+
 def test_earlier_calls_say_what_they_were_held_against():
     calls = {
         "source": "callers_calls",
