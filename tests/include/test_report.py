@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from include import report
 from include.leads.reasons import REASONS
 from include.leads.schema import OUTCOME_COLUMNS
-from include.report import REJECT_COLUMNS, report_markdown, write_rejects
+from include.report import REJECT_COLUMNS, plan_markdown, report_markdown, write_rejects
 
 
 def outcomes(path, rows):
