@@ -16,15 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from include.drift import Drift, DriftLimits
 
 NEVER_PASSED: Final = frozenset(
-    {
-        "older_source",
-        "paused",
-        "unresolved_load",
-        "unfinished_load",
-        "keys_lost",
-        "unknown_target",
-        "no_list",
-    }
+    {"older_source", "paused", "unresolved_load", "unfinished_load", "keys_lost", "no_list"}
 )
 """Guards that nobody can approve past: what they stop would overwrite newer data, or call people twice."""
 
@@ -89,7 +81,9 @@ def check_drift(found: Sequence[Drift], limits: DriftLimits) -> list[Refusal]:
     if limits.when != "refuse":
         return []
     return [
-        Refusal("drift", f"{drift.text} If that is right, approve the plan, or set guards.drift.when to warn.")
+        Refusal(
+            "drift", f"{drift.text} If that is right, approve the plan, or set guards.drift.when to warn."
+        )
         for drift in found
     ]
 

@@ -12,7 +12,7 @@ import yaml
 
 from include import cli, flow_docs, hygiene_docs, settings
 from include.flow_files import KINDS, read_flow_file
-from include.guards import GuardLimits
+from include.guards import NEVER_PASSED, GuardLimits
 from include.leads import reasons
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,10 +158,21 @@ def test_every_guard_is_in_the_runbook():
     assert set(re.findall(r"^\| `(\w+)` \|", section("operations.md", "refused"), re.MULTILINE)) == raised
     for limit in re.findall(r"`guards\.(\w+)`", ALL):
         assert limit in GuardLimits.model_fields
+    final = set(re.findall(r"^\| `(\w+)` \|.*\| no \|$", section("operations.md", "refused"), re.MULTILINE))
+    assert final == NEVER_PASSED, "the last column says what a person may approve past"
 
 
 def test_every_verdict_is_explained():
-    verdicts = {"pulled", "delivered", "unchanged", "planned", "refused", "uncertain", "failed"}
+    verdicts = {
+        "pulled",
+        "delivered",
+        "unchanged",
+        "planned",
+        "refused",
+        "not approved",
+        "uncertain",
+        "failed",
+    }
     operators = (ROOT / "plugins/listkeeper/operators/reconcile.py").read_text()
     assert all(f'"{verdict}"' in operators for verdict in verdicts - {"pulled"})
     heads = set(re.findall(r"^### ([a-z, ]+)$", TEXTS["operations.md"], re.MULTILINE))

@@ -12,7 +12,13 @@ from sqlalchemy import Connection, func, select, update
 
 from include.ledger import evidence
 from include.ledger import loads as loads_of
-from include.ledger.errors import ListChangedError, NotApprovedError, OtherPageError, PlanTooOldError
+from include.ledger.errors import (
+    ListChangedError,
+    NotApprovedError,
+    NotAskedError,
+    OtherPageError,
+    PlanTooOldError,
+)
 from include.ledger.records import Load, Standing, Target
 from include.ledger.tables import batches, loads
 
@@ -37,6 +43,7 @@ def answer(
     connection: Connection,
     load: Load,
     *,
+    page: str,
     approved: bool | None,
     who: str | None,
     why: str | None,
@@ -49,8 +56,8 @@ def answer(
     :param good_for: how long an approved plan may be applied, from now.
     :param facts: what else the evidence says.
     """
-    if load.approval is None:
-        raise NotApprovedError(load.id, None)
+    if load.approval != "needed" or load.approval_page != page:
+        raise NotAskedError(load.id)
     word = {True: "approved", False: "rejected", None: "unanswered"}[approved]
     values: dict[str, object] = {"approval": word, "approval_reason": why}
     if approved:

@@ -6,7 +6,7 @@ LedgerError
 ├── TargetLockedError, ClaimLostError                                not now, or not any more
 ├── MayNotWriteError                                                 trying again changes nothing
 │   ├── TargetPausedError, VendorPausedError, OlderSourceError       the list may not be written
-│   └── PlanOnlyError, NotApprovedError, OtherPageError, PlanTooOldError, ListChangedError  this load may not
+│   └── PlanOnlyError, NotApprovedError, NotAskedError, OtherPageError, PlanTooOldError, ListChangedError  this load
 ├── PlanChangedError, BatchStateError, CountsError                   the books would not add up
 ├── NotUncertainError, LoadBusyError                                 there is nothing for a person to resolve
 └── BadCallbackError                                                 a callback that is no JSON object
@@ -132,13 +132,11 @@ class PlanOnlyError(MayNotWriteError):
 class NotApprovedError(MayNotWriteError):
     """The load's plan asks for a person's word, and has none that lets it be written."""
 
-    def __init__(self, load_id: str, word: str | None) -> None:
+    def __init__(self, load_id: str, word: str) -> None:
         super().__init__(load_id, word)
         self.load_id, self.word = load_id, word
 
     def __str__(self) -> str:
-        if self.word is None:
-            return f"Load {self.load_id} asks for nobody's approval, so there is nothing to answer."
         why = {
             "rejected": "a person has rejected it",
             "unanswered": "nobody has answered in time, and no answer means no",
@@ -146,6 +144,20 @@ class NotApprovedError(MayNotWriteError):
         return (
             f"The plan of load {self.load_id} needs a person's approval, and {why}. Nothing was sent. Clear the task "
             "approve to ask again."
+        )
+
+
+class NotAskedError(MayNotWriteError):
+    """An answer that belongs to another plan, or to none that is open."""
+
+    def __init__(self, load_id: str) -> None:
+        super().__init__(load_id)
+        self.load_id = load_id
+
+    def __str__(self) -> str:
+        return (
+            f"Nobody is asked about the plan of load {self.load_id} as it is now: the answer was given to another "
+            "page, or the plan was made anew meanwhile. Nothing was sent. Start a new run."
         )
 
 

@@ -197,6 +197,7 @@ class Ledger:
         self,
         load_id: str,
         *,
+        page: str,
         approved: bool | None,
         who: str | None,
         why: str | None,
@@ -205,6 +206,9 @@ class Ledger:
     ) -> Load:
         """Write a person's word on the load's plan down, and as evidence; None means that nobody answered.
 
+        NotAskedError unless this very page was asked with for the plan as it is now, and is not answered yet.
+
+        :param page: hash of what the person was shown, if the plan is still the one that was asked about.
         :param good_for: how long an approved plan may be applied, from now.
         :param facts: what else goes into the evidence.
         """
@@ -212,6 +216,7 @@ class Ledger:
             return approvals.answer(
                 connection,
                 loads.find(connection, load_id),
+                page=page,
                 approved=approved,
                 who=who,
                 why=why,

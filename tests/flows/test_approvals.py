@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -260,6 +261,28 @@ def test_a_plan_that_changed_after_it_was_approved_is_not_sent(deliver, shrunk, 
     assert run.tasks["approve"] == "failed", "Airflow would show the page of 13 rows"
     assert "Start a new run" in run.problems
     assert vendor.calls == 1
+
+
+def test_an_answer_to_the_page_of_another_plan_approves_nothing(
+    deliver, shrunk, vendor, snapshot, monkeypatch
+):
+    """Somebody makes the plan anew while a person still looks at the page of the first one."""
+    run = deliver(answer=answered("Reject"))
+    task = run.dag.task_dict["approve"]
+    asked = copy.copy(task)
+
+    def planned_meanwhile(context, event):
+        snapshot(12)
+        for name in ("find_snapshot", "clean", "plan"):
+            run._tasks[name] = run._end(run.dag.task_dict[name])
+        asked.planned = run.xcom("plan")
+        return asked.execute_complete(context, event)
+
+    run.answer = answered()
+    monkeypatch.setitem(task.__dict__, "execute_complete", planned_meanwhile)
+    run.clear("approve")
+    assert run.plan["to_send"] == 12 and run.tasks["approve"] == "failed"
+    assert "another page" in run.problems and vendor.calls == 1
 
 
 def test_the_xcom_and_the_page_hold_no_more_than_masked_samples(deliver, shrunk):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -83,13 +84,15 @@ class ApprovePlanOperator(PlanStepOperator, ApprovalOperator):
             return self._answered(context, event)
 
     def _answered(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        from datetime import timedelta
-
+        from include.approval_page import approval_page
+        from include.ledger import MayNotWriteError
         from listkeeper.hooks.ledger import open_ledger
 
         ledger, approval = open_ledger(), self.flow.approval
         load = self.own_load(ledger, context)
         plan = self._plan(context, load)
+        # What was shown, if the plan is still the one that was asked about; the ledger compares.
+        page = approval_page(plan, approval, load.requested_by).digest
         facts = {
             "flow": plan["flow"],
             "target": plan["target"],
@@ -99,14 +102,14 @@ class ApprovePlanOperator(PlanStepOperator, ApprovalOperator):
         if event.get("error"):
             if event.get("error_type") != "timeout":
                 raise AirflowFailException("Airflow could not take the answer. Clear this task to ask again.")
-            ledger.answer_approval(load.id, approved=None, who=None, why=None, facts=facts)
+            ledger.answer_approval(load.id, page=page, approved=None, who=None, why=None, facts=facts)
             raise AirflowFailException(
                 f"Nobody answered within {approval.timeout_hours:g} hours, and no answer means no. Nothing was sent."
             )
         who = (event.get("responded_by_user") or {}).get("name")
         why = str((event.get("params_input") or {}).get("why") or "").strip()[:300]
         if event["chosen_options"] != [self.APPROVE]:
-            ledger.answer_approval(load.id, approved=False, who=who, why=why or None, facts=facts)
+            ledger.answer_approval(load.id, page=page, approved=False, who=who, why=why or None, facts=facts)
             raise AirflowFailException(
                 f"{who or 'Somebody'} rejected this plan{f' ({why})' if why else ''}. Nothing was sent."
             )
@@ -114,9 +117,12 @@ class ApprovePlanOperator(PlanStepOperator, ApprovalOperator):
         if problem is not None:
             raise AirflowFailException(f"{problem} Nothing was sent. Clear this task to ask again.")
         good_for = timedelta(hours=self.flow.guards.max_plan_age_hours)
-        ledger.answer_approval(
-            load.id, approved=True, who=who, why=why or None, good_for=good_for, facts=facts
-        )
+        try:
+            ledger.answer_approval(
+                load.id, page=page, approved=True, who=who, why=why or None, good_for=good_for, facts=facts
+            )
+        except MayNotWriteError as error:
+            raise AirflowFailException(str(error)) from None
         self.log.info("%s approved plan %s.", who, load.plan_hash[:12])
         return {"approved_by": who, "hash": load.plan_hash}
 

@@ -12,6 +12,7 @@ from include.ledger import (
     ListChangedError,
     MayNotWriteError,
     NotApprovedError,
+    NotAskedError,
     OlderSourceError,
     OtherPageError,
     PlanOnlyError,
@@ -38,8 +39,10 @@ def send(ledger, load, rows=10, *, settle=True):
 
 
 def yes(ledger, load, **changes):
+    """Ask a person with a page, and write down what they say."""
+    ledger.ask_approval(load.id, "page")
     values = {"approved": True, "who": "ben", "why": "counted it", "facts": {"refused_by": ["shrink"]}}
-    return ledger.answer_approval(load.id, **values | changes)
+    return ledger.answer_approval(load.id, page="page", **values | changes)
 
 
 def evidence_of(ledger, load):
@@ -64,7 +67,7 @@ def test_a_load_that_needs_nobodys_word_writes(ledger, open_load):
 @pytest.mark.parametrize("word", ["needed", "asked", "rejected", "unanswered"])
 def test_without_a_yes_nothing_is_written(ledger, open_load, word):
     load = open_load(needs_approval=True)
-    if word != "needed":
+    if word == "asked":
         ledger.ask_approval(load.id, "page")
     if word in ("rejected", "unanswered"):
         yes(ledger, load, approved=False if word == "rejected" else None)
@@ -76,7 +79,6 @@ def test_without_a_yes_nothing_is_written(ledger, open_load, word):
 
 def test_a_yes_lets_it_write_and_says_who_when_and_why(ledger, open_load, clock):
     load = open_load(needs_approval=True, requested_by="ana")
-    ledger.ask_approval(load.id, "page")
     clock.forward(minutes=20)
     given = yes(ledger, load)
     assert (given.approval, given.approved_by, given.approved_at) == ("approved", "ben", clock())
@@ -133,8 +135,21 @@ def test_a_word_that_is_taken_back_stops_the_next_batch(ledger, open_load):
 
 
 def test_nobody_answers_what_was_not_asked(ledger, open_load):
-    with pytest.raises(NotApprovedError, match="nobody's approval"):
-        yes(ledger, open_load())
+    load = open_load(needs_approval=True)
+    answer = {"approved": True, "who": "ben", "why": None}
+    with pytest.raises(NotAskedError, match="Start a new run"):
+        ledger.answer_approval(load.id, page="page", **answer)
+    ledger.ask_approval(load.id, "page")
+    with pytest.raises(NotAskedError):
+        ledger.answer_approval(load.id, page="another page", **answer)
+    with pytest.raises(
+        NotAskedError
+    ):  # of the same run, planned anew while the page of the first plan is open
+        ledger.answer_approval(open_load(needs_approval=True, plan_hash="decaf").id, page="page", **answer)
+    ledger.answer_approval(load.id, page="page", **answer)
+    with pytest.raises(NotAskedError):
+        ledger.answer_approval(load.id, page="page", **answer | {"who": "cora"})
+    assert ledger.load(load.id).approved_by == "ben"
 
 
 def test_a_yes_does_not_bring_a_plan_only_load_to_the_list(ledger, open_load):
@@ -261,7 +276,12 @@ def test_a_loads_own_sending_is_no_change(ledger, open_load):
 
 @pytest.mark.parametrize(
     "error",
-    [NotApprovedError("l", "needed"), PlanTooOldError("l", None), ListChangedError("t", "l"), OtherPageError("l")],
+    [
+        NotApprovedError("l", "needed"),
+        PlanTooOldError("l", None),
+        ListChangedError("t", "l"),
+        OtherPageError("l"),
+    ],
 )
 def test_these_errors_say_that_trying_again_changes_nothing_and_survive_pickling(error):
     assert isinstance(error, MayNotWriteError)
