@@ -45,6 +45,9 @@ SPEED = 400
 PATIENCE = timedelta(minutes=6)
 """How long callbacks are waited for while they may be lost: 0.9 real seconds."""
 
+TIMEOUT = 1.0
+"""Real seconds that an answer may take."""
+
 TRIES, ROUNDS = 8, 60
 """Tries of the task, and how often it may go on after a pause in all: a loop without an end is a failure."""
 
@@ -65,10 +68,16 @@ WRITES = (
 POINTS = [f"{when} {write}" for write in WRITES for when in ("before", "after")]
 
 CALL = "add_bulk_data"
-CALL_FAULTS = ("drop_before", "drop_after", "truncated", "broken_json")
+CALL_FAULTS = ("drop_before", "drop_after", "truncated", "broken_json", "late_answer")
 FAULTS = st.one_of(
     st.builds(
-        lambda fault, nth, times: {"fault": fault, "op": CALL, "nth": nth, "times": times},
+        lambda fault, nth, times: {
+            "fault": fault,
+            "op": CALL,
+            "nth": nth,
+            "times": times,
+            "seconds": TIMEOUT * 1.2,
+        },
         st.sampled_from(CALL_FAULTS),
         st.integers(1, 4),
         st.integers(1, 2),
@@ -340,7 +349,7 @@ def account(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
         "host": info["base_url"],
         "login": info["ozonetel"]["user_name"],
         "password": info["ozonetel"]["api_key"],
-        "extra": {"allow_http": True},
+        "extra": {"allow_http": True, "timeout": TIMEOUT},
     }
     monkeypatch.setenv("AIRFLOW_CONN_OZONETEL_DEFAULT", json.dumps(about))
 
@@ -368,7 +377,7 @@ def nights(
 
 
 @settings(
-    max_examples=int(EXAMPLES or 16),
+    max_examples=int(EXAMPLES or 12),
     deadline=None,
     derandomize=EXAMPLES is None,
     print_blob=True,
@@ -417,24 +426,20 @@ def test_nothing_is_lost_and_nothing_sent_twice(
     night.judge()
     assert ended != "done" or night.all_went_out()
 
-    # The morning after: the vendor is well again, and a person clears what is red.
+    # The morning after the vendor is well again, and a person clears what is red: twice, because what the night left
+    # in the vendor's queue may turn out to have been lost.
     night.sandbox._control("DELETE", "/faults")
-    settled = {b.seq: b for b in night.batches if b.state in ("confirmed", "rejected")}
-    ended = night.run(crashes, preflight=preflight, patience=PATIENCE * 3, tries=2)
-    note(
-        f"cleared, {ended}: {[(b.state, b.delivered, b.rejected, b.uncertain, b.note) for b in night.batches]}"
-    )
-    night.judge()
-    assert {b.seq: b for b in night.batches if b.seq in settled} == settled, "what was final has changed"
-    if ended == "done":
-        assert night.all_went_out()
+    for _ in range(2):
+        final = {b.seq: b for b in night.batches if b.state in ("confirmed", "rejected")}
+        ended = night.run(crashes, preflight=preflight, patience=PATIENCE * 3, tries=2)
+        note(f"cleared, {ended}: {[(b.state, b.delivered, b.rejected, b.uncertain) for b in night.batches]}")
+        night.judge()
+        assert {b.seq: b for b in night.batches if b.seq in final} == final, "what was final has changed"
+        assert ended != "done" or night.all_went_out()
     if not reading.get("requests_per_minute"):
-        lost = sum(
-            fault["times"] for fault in faults if fault["fault"] in CALL_FAULTS and fault["op"] == CALL
-        )
-        put_off = sum(fault["fault"] == "status" and fault["op"] == CALL for fault in faults)
-        assert max(b.attempts for b in night.batches) <= MOST_SENDS + len(schedule) + lost + put_off, (
-            "sent too often"
-        )
+        lost = sum(f["times"] for f in faults if f["fault"] in CALL_FAULTS and f["op"] == CALL)
+        put_off = sum(f["fault"] == "status" and f["op"] == CALL for f in faults)
+        most = MOST_SENDS + len(schedule) + lost + put_off
+        assert max(b.attempts for b in night.batches) <= most, "sent too often"
     if ended == "done" and duplicates == "skip_all" and not reading.get("duplicates"):
-        assert not any(b.uncertain for b in night.batches if b.seq not in settled)
+        assert not any(b.uncertain for b in night.batches), "sending again would have told"
