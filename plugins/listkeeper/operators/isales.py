@@ -47,7 +47,7 @@ class ImportCallsOperator(SendOperator):
     flow: IsalesFlow
 
     def send(self, context: Context) -> dict[str, Any]:
-        from include.ledger import MayNotWriteError, TargetLockedError
+        from include.ledger import MayNotWriteError
         from listkeeper.hooks.isales import IsalesHook
 
         ledger, load = self._open()
@@ -61,7 +61,7 @@ class ImportCallsOperator(SendOperator):
                 try:
                     with run_folder(context, "workbooks").reading("*.xlsx") as paths:
                         importer.send(_Server(self.flow), {path.name: path for path in paths})
-                except (MayNotWriteError, TargetLockedError, ValueError) as error:
+                except (MayNotWriteError, ValueError) as error:
                     self._stop(f"Nothing more was sent. {error}")
             if not self._look(importer, give_up=False):
                 self._wait(importer)
