@@ -73,6 +73,9 @@ The moments are written in UTC (`2026-11-22T13:00:00Z`), which the Platform and 
 `"%Y-%m-%d"` and the dialer's own time zone. A list that is loaded at night and dialled in the morning wants
 `schedule` or `dialer`: at night nearly every lead is outside its hours.
 
+What is right is judged when the leads are cleaned. A dialer that calls from the list hours later needs hours of its
+own; `at_least_minutes` leaves out windows that close too soon for that.
+
 Mapped moments change from run to run, so a list with `call_from` is loaded anew each time instead of answering
 *unchanged*.
 

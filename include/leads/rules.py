@@ -130,6 +130,12 @@ class PackRules(BaseModel):
         "sent, with its next moment in a column from call_from or call_until. dialer: it is sent; the dialer keeps the "
         "hours itself.",
     )
+    at_least_minutes: int = Field(
+        0,
+        ge=0,
+        le=1440,
+        description="A window counts only if it stays open for so long: the list is dialled later than it is loaded.",
+    )
     time_format: str = Field(
         "%Y-%m-%dT%H:%M:%SZ",
         min_length=2,

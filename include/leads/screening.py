@@ -300,5 +300,7 @@ class Screening:
         key = (zones, codes)
         if key not in self._windows:
             rules = [self._rule(code) for code in codes]
-            self._windows[key] = windows.next_window(zones, rules, self._now)
+            self._windows[key] = windows.next_window(
+                zones, rules, self._now, at_least=max(1, 60 * self._settings.at_least_minutes)
+            )
         return self._windows[key]

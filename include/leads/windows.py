@@ -26,9 +26,9 @@ _DAY: Final = 86_400
 _EPOCH: Final = date(1970, 1, 1)
 
 
-def next_window(zones: Sequence[str], rules: Sequence[Rules], now: int) -> Interval | None:
-    """The next stretch in which all zones and all rules allow a call: from `now` at the earliest, None when there is
-    none within HORIZON_DAYS.
+def next_window(zones: Sequence[str], rules: Sequence[Rules], now: int, at_least: int = 1) -> Interval | None:
+    """The next stretch of so many seconds in which all zones and all rules allow a call: from `now` at the earliest,
+    None when there is none within HORIZON_DAYS.
 
     Raises ValueError without a zone: nobody knows the hour there.
     """
@@ -38,9 +38,7 @@ def next_window(zones: Sequence[str], rules: Sequence[Rules], now: int) -> Inter
     for zone in zones:
         for rule in rules:
             found = _overlap(found, _open(zone, rule, now // _DAY))
-            if not found:
-                return None
-    return found[0]
+    return next((window for window in found if window[1] - window[0] >= at_least), None)
 
 
 def offset(zone: str, moment: int) -> int:

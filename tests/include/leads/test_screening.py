@@ -67,6 +67,14 @@ def test_a_lead_that_may_not_be_called_now_is_held_and_says_from_when() -> None:
     assert lead["detail"] == f"{US}: calling_hours in America/Los_Angeles: from 2026-11-20 16:00 UTC"
 
 
+def test_a_window_that_closes_soon_does_not_count() -> None:
+    evening = datetime(2026, 11, 21, 1, 30, tzinfo=UTC)  # 20:30 in New York
+    assert one(NEW_YORK, now=evening, at_least_minutes=30)["reason"] is None
+    lead = one(NEW_YORK, now=evening, at_least_minutes=31)
+    assert lead["reason"] == "outside_calling_hours"
+    assert lead["call_from"] == "2026-11-21T13:00:00Z"
+
+
 @pytest.mark.parametrize("outside", ["schedule", "dialer"])
 def test_or_it_is_sent_with_its_next_moment(outside: str) -> None:
     lead = one(LOS_ANGELES, outside_hours=outside)
