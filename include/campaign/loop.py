@@ -71,7 +71,7 @@ class Rules:
     :param callbacks: how long after a batch was sent its callback may come.
     :param latest: when the last batch may be sent, None for at any time.
     :param preflight: hash of the columns if they must be seen to work before more than one batch is on its way.
-    :param nap: how long the worker itself sleeps for a turn; what takes longer is waited for without it.
+    :param nap: how long the worker itself waits for a turn or a callback; for longer, it is handed over.
     """
 
     safe: bool
@@ -116,18 +116,20 @@ class Campaign:
         What stops the load is raised only then: VendorError, LedgerError (paused, an older source),
         CampaignStoppedError.
         """
+        stopped: Exception | None = None
         while True:
-            stopped: Exception | None = None
             try:
-                if pause := self._send():
+                if stopped is None and (pause := self._send()):
                     return pause
             except (VendorError, LedgerError, CampaignStoppedError) as error:
                 if isinstance(error, VendorError) and error.again:
                     raise
                 stopped = error
-            if self._learn(sending=False) and stopped is None:
+            if self._learn(sending=False):
                 continue  # what has been learnt may let more rows go
             if pause := self._await():
+                if self._hears_soon(pause):
+                    continue
                 return pause
             if stopped is not None:
                 raise stopped
@@ -249,6 +251,17 @@ class Campaign:
     def _callback(self, batch: Batch) -> Callback | None:
         bodies = [event.body for event in self._ledger.events(self._load, batch.seq)]
         return find_callback(bodies, batch.vendor_ref)
+
+    def _hears_soon(self, pause: Pause) -> bool:
+        """Whether a callback comes within a nap: often it does, and handing the task over would take longer."""
+        until = min(pause.until, self._now() + self._rules.nap)
+        while (left := (until - self._now()).total_seconds()) > 0:
+            self._sleep(min(left, 0.5))
+            for batch in self._ledger.batches(self._load):
+                callback = self._callback(batch) if batch.state in ("intended", "accepted") else None
+                if callback is not None and (batch.seq, callback.transaction_id) not in self._judged:
+                    return True
+        return False
 
     def _fetch(self, url: str) -> list[FailedRow]:
         for attempt in range(1, TRIES):

@@ -176,7 +176,9 @@ def test_the_same_night_twice_is_delivered_once(deliver, people, books):
     assert books.calls == 4
 
 
-def test_in_airflow_itself(deliver_in_airflow, people, books):
+def test_in_airflow_itself(deliver_in_airflow, people, books, monkeypatch):
+    """With every wait deferred, however short."""
+    monkeypatch.setattr("listkeeper.operators.ozonetel.NAP", timedelta(0))
     people()
     run = deliver_in_airflow(campaign_file())
     assert (run.state, run.counts) == ("success", {"delivered": ROWS})
@@ -573,6 +575,7 @@ def test_the_plan_says_how_long_it_takes_and_when_it_ends(deliver, people, sandb
 def test_at_its_end_time_a_load_stops_and_the_rest_is_held(deliver, people, books, monkeypatch):
     from include.flow_files import OzonetelFlow
 
+    monkeypatch.setattr("listkeeper.operators.ozonetel.NAP", timedelta(0))
     ends = iter([datetime.now(UTC) + timedelta(hours=1)] * 2)
     monkeypatch.setattr(
         OzonetelFlow, "latest_end", lambda *_: next(ends, datetime.now(UTC) - timedelta(seconds=1))
