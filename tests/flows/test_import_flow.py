@@ -266,12 +266,13 @@ def test_a_blacklist_counts_as_rejected(deliver, snapshot, vendor, sandbox):
     assert run.xcom("load")["blacklisted"] == 1
 
 
-def test_a_file_that_the_vendor_does_not_find(deliver, snapshot, vendor):
+def test_a_file_that_the_vendor_does_not_find(deliver, snapshot, vendor, ledger):
     """The file lies elsewhere than the vendor looks: nothing was taken, and the next run sends it."""
     snapshot(ROWS)
     run = deliver(import_file(sftp_root="/elsewhere"))
     assert (run.state, run.counts) == ("failed", {"rejected": ROWS})
     assert "not one record was taken" in run.problems and "The vendor says" in run.problems
+    assert ledger.target("isales:1:" + PLAIN).applied is None
     run.assert_accounted()
     again = deliver(import_file())
     assert (again.state, again.counts) == ("success", {"delivered": ROWS}) and vendor.sessions == ALL
@@ -358,6 +359,16 @@ def test_the_vendor_s_broken_sample(deliver, snapshot, vendor, sandbox):
     snapshot(ROWS)
     run = deliver(import_file(max_records=5), retries=4)
     assert (run.state, run.counts) == ("success", {"delivered": ROWS}) and vendor.calls == 3
+
+
+def test_imports_of_earlier_nights_are_not_taken_for_the_new_one(deliver, snapshot, vendor, sandbox):
+    snapshot(ROWS)
+    deliver(import_file())
+    sandbox.fault("isales", "drop_after", op="import", nth=2)
+    snapshot([lead(n) for n in range(50, 56)], night="2026-11-21")
+    run = deliver(import_file(max_records=3), partition="2026-11-21")
+    assert (run.state, run.counts) == ("success", {"delivered": 6})
+    assert vendor.sessions == ALL + sessions(*range(50, 56)) and vendor.calls == 3
 
 
 @pytest.mark.parametrize("fault", [{"fault": "drop_before"}, {"fault": "status", "status": 500}])
