@@ -68,7 +68,10 @@ def test_case_23_and_24_the_clock_finishes_an_import(bulk, small, path):
 def test_leads_are_there_without_anybody_asking_for_the_import(bulk, small):
     post(bulk, rows(3))
     at(small, 2)
-    assert len(keys(bulk)) == 3
+    assert small.state("platform")["counts"]["lists"]["300"] == 3
+    post(bulk, rows(3))
+    at(small, 5)
+    assert len(keys(bulk)) == 6
 
 
 def test_imports_end_in_the_order_of_their_posts(bulk, small):
