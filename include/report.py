@@ -502,7 +502,9 @@ def _undelivered(plan: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[st
         held[reason] = held.get(reason, 0) + rows
     decision = plan.get("decision", "apply")
     approved = (summary.get("approval") or {}).get("word") == "approved"
-    if decision == "ask" and (approved or not summary):  # what was approved is sent, what is open is nobody's loss yet
+    if decision == "ask" and (
+        approved or not summary
+    ):  # what was approved is sent, what is open is nobody's loss yet
         decision = "apply"
     if decision != "apply" and decision in HELD_REASON:
         reason = HELD_REASON[decision]

@@ -99,7 +99,8 @@ class Delivery(FlowFile):
         description="false: every run only plans and holds its rows. true: scheduled runs deliver.",
     )
     released_backfill: ReleasedBackfill | None = Field(
-        None, description="Which backfilled nights are delivered too. Left out: what follows a backfill only plans."
+        None,
+        description="Which backfilled nights are delivered too. Left out: what follows a backfill only plans.",
     )
     columns: tuple[Column, ...] = Field(min_length=1, description="Columns to send, in order.")
 

@@ -155,7 +155,6 @@ class CleanLeadsOperator(DeliveryOperator):
         self.log.info("%d leads came in, %d are kept.", result.rows_in, result.kept)
         return {"clean": out.path, "kept": result.kept, **facts}
 
-
     def _calls(self, stack: ExitStack) -> tuple[list[Path], dict[str, Any]]:
         """The staged calls that the flow's rules look at, and how old the newest of them are."""
         from include.snapshots import newest_of_every_night
