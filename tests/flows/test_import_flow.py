@@ -57,6 +57,7 @@ def connect(monkeypatch, sandbox, *, sk: str | None = None, host_key: str | None
         "host": sandbox.base_url,
         "login": told["ak"],
         "password": sk or told["sk"],
+        "extra": {"locale": "en_US"},
     }
     monkeypatch.setenv("AIRFLOW_CONN_ISALES_DEFAULT", json.dumps(value))
     sftp = told["sftp"]
@@ -276,6 +277,14 @@ def test_a_file_that_the_vendor_does_not_find(deliver, snapshot, vendor, ledger)
     run.assert_accounted()
     again = deliver(import_file())
     assert (again.state, again.counts) == ("success", {"delivered": ROWS}) and vendor.sessions == ALL
+
+
+def test_a_file_with_more_records_than_the_vendor_takes(deliver, snapshot, vendor, sandbox):
+    sandbox.switch("isales", max_records=5)
+    snapshot(ROWS)
+    run = deliver(import_file())
+    assert (run.state, run.counts) == ("failed", {"rejected": ROWS}) and "more than 5 records" in run.problems
+    assert deliver(import_file(max_records=5)).counts == {"delivered": ROWS}
 
 
 def test_an_import_that_stops_half_way_is_uncertain(deliver, snapshot, vendor, sandbox):

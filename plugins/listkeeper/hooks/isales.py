@@ -64,7 +64,6 @@ class IsalesHook(VendorHook):
     def auth_headers(self, connection: Connection) -> dict[str, str]:
         """Nothing: each request is signed by itself. What the signature needs is read here."""
         extras = self.extras(connection)
-        mask_secret(connection.login)
         line = str(extras.get("empty_query_line", "auto")).lower()
         if line not in ("auto", "true", "false"):
             raise ValueError(
