@@ -100,7 +100,7 @@ class IsalesFlow(Delivery):
         30.0,
         gt=0,
         le=600,
-        description="Seconds between two questions for the outcome; the first ones come sooner.",
+        description="Seconds between two questions for the outcome.",
     )
     lookup_seconds: float = Field(
         60.0,

@@ -13,9 +13,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from include.vendors.errors import VendorError
 from listkeeper.hooks.isales import IsalesHook
 
-FIRST_PAUSE = 2.0
-"""Seconds before the second question; the pause grows to `poll_seconds`, because small files are in at once."""
-
 
 class ImportTasksTrigger(BaseTrigger):
     """
@@ -27,7 +24,7 @@ class ImportTasksTrigger(BaseTrigger):
     :param connection: Airflow connection of type isales.
     :param task_ids: the tasks' ids.
     :param deadline: ISO time after which waiting ends.
-    :param poll_seconds: seconds between two questions, once the first have been asked.
+    :param poll_seconds: seconds before the first question, and between two.
     """
 
     def __init__(
@@ -72,17 +69,16 @@ class ImportTasksTrigger(BaseTrigger):
         """Ask, then compare with the clock: what ended just before the deadline is never called late."""
         hook = IsalesHook(self.connection)
         hook.use(await BaseHook.aget_connection(self.connection))
-        deadline, pause = datetime.fromisoformat(self.deadline), min(FIRST_PAUSE, self.poll_seconds)
+        deadline = datetime.fromisoformat(self.deadline)
         try:
             while True:
+                left = (deadline - datetime.now(UTC)).total_seconds()
+                await asyncio.sleep(min(self.poll_seconds, max(0.0, left)))  # whoever defers has just asked
                 if await asyncio.to_thread(self._ended, hook):
                     yield TriggerEvent({"status": "ended"})  # type: ignore[no-untyped-call]
                     return
-                left = (deadline - datetime.now(UTC)).total_seconds()
-                if left <= 0:
+                if datetime.now(UTC) >= deadline:
                     yield TriggerEvent({"status": "deadline"})  # type: ignore[no-untyped-call]
                     return
-                await asyncio.sleep(min(pause, left))
-                pause = min(pause * 1.5, self.poll_seconds)
         finally:
             hook.close()
