@@ -92,7 +92,7 @@ def test_the_tables_name_what_exists():
             "sensors.isales",
         )
     ]
-    assert len(names) == 27
+    assert len(names) == 28
     for name in names:
         if "." in name:
             pkgutil.resolve_name(name)
