@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.approval import WRITES
 from listkeeper.operators.run import RunOperator, run_folder
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class ReconcileOperator(RunOperator):
             approval = _approval(ledger.load(planned["load"]))
         approved = approval is None or approval["word"] == "approved"
         decision = planned.get("decision")
-        if decision == "ask" and approved:
-            decision = "apply"
+        if decision in WRITES:
+            decision = "apply" if approved else "ask"
         out = run_folder(context, "outcomes")
         with out.writing() as scratch:
             written = write_outcomes(

@@ -149,6 +149,26 @@ def test_watch_ends_when_all_runs_have_ended() -> None:
     assert [flow.state for flow in flows] == ["success", "success"]
 
 
+def test_nobody_sits_beside_a_demo_so_what_asks_is_told_no() -> None:
+    class Asking(ScriptedAirflow):
+        answers: list[tuple[Any, ...]] = []  # noqa: RUF012
+
+        def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+            return [{"task_id": "approve", "state": "awaiting_input"}] if dag_id == "load" else []
+
+        def answer(self, *told: Any) -> None:
+            self.answers.append(told)
+
+    asking = Asking(
+        [a_run("pull", "success"), a_run("load", "running")],
+        [a_run("pull", "success"), a_run("load", "running")],
+        [a_run("pull", "success"), a_run("load", "failed")],
+    )
+    watch(AliveStack(), asking, a_night(), Quiet(), timeout=5)  # type: ignore[arg-type]
+    ((dag_id, run_id, task, option, fields),) = asking.answers
+    assert (dag_id, run_id, task, option) == ("load", "r1", "approve", "Reject") and fields["why"]
+
+
 def test_watch_gives_up_on_a_delivery_that_never_starts() -> None:
     flows = a_night()
     airflow = ScriptedAirflow([a_run("pull", "success")])
