@@ -39,9 +39,10 @@ check: $(STAMP) ## lint, formatting, types
 bench: $(STAMP) ## measure time and memory on large lists
 	@missed=0; for bench in tests/bench/*.py; do echo "$$bench"; $(BIN)/python "$$bench" || missed=1; done; exit $$missed
 
-soak: $(STAMP) ## archive 100,000 leads over several nights, push 50,000, in a real Airflow (minutes)
+soak: $(STAMP) ## archive 100,000 leads over several nights, push 50,000, load campaigns of 100,000 at the limit (minutes)
 	$(BIN)/python -m tests.soak.archive
 	$(BIN)/python -m tests.soak.push
+	PYTHONPATH=.:plugins $(BIN)/python -m tests.soak.ozonetel
 
 lock: $(STAMP) ## resolve requirements*.txt anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
