@@ -89,6 +89,7 @@ class Campaign:
     :param load: id of the load; its batches are planned.
     :param notes: run folder for what is written down beside the ledger.
     :param last_try: whether the task has no further try, so that names of failed rows are not waited for any more.
+    :param listen: brings in callbacks that do not come by themselves (those of a relay).
     """
 
     def __init__(
@@ -103,10 +104,11 @@ class Campaign:
         now: Callable[[], datetime],
         sleep: Callable[[float], None],
         last_try: bool = False,
+        listen: Callable[[], object] = lambda: None,
     ) -> None:
         self._ledger, self._load, self._payload, self._vendor = ledger, load, payload, vendor
         self._rules, self._notes, self._now, self._sleep = rules, notes, now, sleep
-        self._last_try = last_try
+        self._last_try, self._listen = last_try, listen
         self._failures = 0
         self._judged: set[tuple[int, str]] = set()
 
@@ -116,6 +118,7 @@ class Campaign:
         What stops the load is raised only then: VendorError, LedgerError (paused, an older source),
         CampaignStoppedError.
         """
+        self._listen()
         stopped: Exception | None = None
         while True:
             try:
@@ -257,6 +260,7 @@ class Campaign:
         until = min(pause.until, self._now() + self._rules.nap)
         while (left := (until - self._now()).total_seconds()) > 0:
             self._sleep(min(left, 0.5))
+            self._listen()
             for batch in self._ledger.batches(self._load):
                 callback = self._callback(batch) if batch.state in ("intended", "accepted") else None
                 if callback is not None and (batch.seq, callback.transaction_id) not in self._judged:

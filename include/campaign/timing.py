@@ -9,13 +9,21 @@ from include.ledger import Pace
 
 
 def timing(
-    rows: int, batch_size: int, pace: Pace, begins: datetime, latest: datetime | None
+    rows: int,
+    batch_size: int,
+    pace: Pace,
+    begins: datetime,
+    latest: datetime | None,
+    *,
+    preflight: bool = False,
 ) -> dict[str, Any]:
     """How a load runs at the limit, as plain JSON for its plan; times are UTC, the zone is for those who read them.
 
     :param latest: the load's end time; its zone is the flow's.
+    :param preflight: whether one row goes out first.
     """
-    batches = -(-rows // batch_size)
+    trial = 1 if preflight and rows > 1 else 0
+    batches = trial + -(-(rows - trial) // batch_size)
     seconds = sum(_gap(number, pace) for number in range(1, batches))
     fits = batches
     if latest is not None:
@@ -34,7 +42,7 @@ def timing(
         "latest": latest.astimezone(UTC).isoformat() if latest is not None else None,
         "zone": str(latest.tzinfo) if latest is not None else "UTC",
         "fits": fits,
-        "rows_that_fit": min(rows, fits * batch_size),
+        "rows_that_fit": min(rows, max(0, trial + (fits - trial) * batch_size)),
     }
 
 

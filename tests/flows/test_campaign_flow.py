@@ -563,7 +563,9 @@ def test_the_plan_says_how_long_it_takes_and_when_it_ends(deliver, people, sandb
     connect(monkeypatch, sandbox, calls=5, window_seconds=60)
     people(40)
     run = deliver(
-        campaign_file(batch_size=2, **ends_in(minutes=2.5)), conf={"action": "plan"}, run_type="manual"
+        campaign_file(batch_size=2, preflight=False, **ends_in(minutes=2.5)),
+        conf={"action": "plan"},
+        run_type="manual",
     )
     timing = run.plan["timing"]
     assert (timing["batches"], timing["minutes"]) == (20, 3.0)

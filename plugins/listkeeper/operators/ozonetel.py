@@ -39,11 +39,13 @@ class PlanCampaignOperator(PlanLoadOperator):
 
     def timing(self, rows: int) -> dict[str, Any]:
         from include.campaign.timing import timing
+        from listkeeper.hooks.ledger import open_ledger
         from listkeeper.hooks.ozonetel import OzonetelHook
 
         now, flow = datetime.now(UTC), self.flow
         pace = OzonetelHook(flow.connection).settings.pace
-        return timing(rows, flow.batch_size, pace, now, flow.latest_end(now))
+        preflight = _needs_trial(open_ledger(), flow)
+        return timing(rows, flow.batch_size, pace, now, flow.latest_end(now), preflight=preflight)
 
 
 class LoadCampaignOperator(SendOperator):
@@ -61,7 +63,6 @@ class LoadCampaignOperator(SendOperator):
     flow: OzonetelFlow
 
     def send(self, context: Context) -> dict[str, Any]:
-        from include.callbacks import collect
         from include.campaign.loop import CampaignStoppedError
         from include.ledger import LedgerError, TargetLockedError
         from listkeeper.hooks.ledger import open_ledger
@@ -69,8 +70,6 @@ class LoadCampaignOperator(SendOperator):
 
         ledger = open_ledger()
         load = ledger.load(self.planned["load"])
-        if (relay := settings.relay_url()) is not None:
-            collect(ledger, ozonetel.VENDOR, relay)
         payload = self._payload(ledger, load)
         with closing(OzonetelHook(self.flow.connection)) as hook:
             try:
@@ -105,22 +104,18 @@ class LoadCampaignOperator(SendOperator):
             check_plan(plan, paths[PAYLOAD], self.planned["hash"])
             payload = Payload(paths[PAYLOAD], paths[SENT])
         if not ledger.batches(load.id):
-            unproven = ledger.target(load.target).proven != self._columns(payload)
-            preflight = unproven and self.flow.preflight and settings.public_url() is not None
+            preflight = _needs_trial(ledger, self.flow)
             ledger.plan_batches(load.id, payload.cut(plan["options"]["batch_size"], preflight=preflight))
         payload.lay_out([batch.rows for batch in ledger.batches(load.id)])
         return payload
 
-    def _columns(self, payload: Payload) -> str:
-        """A hash of what must fit the campaign's mapping file."""
-        return hashlib.sha256(json.dumps(payload.header).encode()).hexdigest()
-
     def _campaign(
         self, context: Context, ledger: Ledger, load: Load, payload: Payload, account: _Account
     ) -> Campaign:
+        from include.callbacks import collect
         from include.campaign.loop import Campaign, Rules
 
-        flow = self.flow
+        flow, relay = self.flow, settings.relay_url()
         answers = account.callbacks is not None
         return Campaign(
             ledger,
@@ -132,13 +127,14 @@ class LoadCampaignOperator(SendOperator):
                 answers=answers,
                 callbacks=timedelta(hours=flow.callback_hours),
                 latest=flow.latest_end(load.opened_at),
-                preflight=self._columns(payload) if flow.preflight and answers else None,
+                preflight=_columns(flow) if flow.preflight and answers else None,
                 nap=NAP,
             ),
             notes=run_folder(context, self.task_id),
             now=lambda: datetime.now(UTC),
             sleep=time.sleep,
             last_try=_is_last_try(context),
+            listen=(lambda: None) if relay is None else (lambda: collect(ledger, ozonetel.VENDOR, relay)),
         )
 
     def _wait(self, load: Load, pause: Pause, pace: Pace, account: str) -> None:
@@ -231,6 +227,23 @@ class _Account:
 
     def failed_rows(self, url: str) -> list[FailedRow]:
         return self._hook.failed_rows(url, self._header)
+
+
+def _columns(flow: OzonetelFlow) -> str:
+    """A hash of what must fit the campaign's mapping file."""
+    return hashlib.sha256(json.dumps([column.to for column in flow.columns]).encode()).hexdigest()
+
+
+def _needs_trial(ledger: Ledger, flow: OzonetelFlow) -> bool:
+    """Whether one row goes out first: nobody has seen these columns work, and somebody would tell us."""
+    from include.ledger import UnknownTargetError
+
+    if not flow.preflight or settings.public_url() is None:
+        return False
+    try:
+        return ledger.target(flow.target).proven != _columns(flow)
+    except UnknownTargetError:
+        return True
 
 
 def _is_last_try(context: Context) -> bool:

@@ -7,7 +7,7 @@ import re
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.campaign.rows import RowRules, shape
@@ -62,6 +62,7 @@ def test_names_are_rejected_where_the_flow_says_so():
     assert out["Name"].to_list() == [name or "" for name in NAMES] and changed == {}
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=20))
 def test_a_cleaned_name_is_always_one_the_vendor_takes(names):
     out, problem, _ = rows(Name=names)
@@ -89,6 +90,7 @@ def test_expiry_dates(value, fine):
     assert problems(ExpiryDate=[value]) == [None if fine else "expiry_not_a_date"]
 
 
+@settings(deadline=None)
 @given(st.dates(dt.date(1900, 1, 1), dt.date(2199, 12, 31)))
 def test_every_real_date_is_one(day):
     assert problems(ExpiryDate=[day.isoformat()]) == [None]

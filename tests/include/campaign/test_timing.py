@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.campaign.timing import timing
@@ -40,6 +40,12 @@ def test_what_fits_before_the_end_time(minutes, fits):
     assert told["rows_that_fit"] == min(99_990, fits * 500)
 
 
+def test_a_row_for_trial_is_a_call_of_its_own():
+    told = timing(531, 60, MINUTE, BEGINS, BEGINS + timedelta(seconds=30), preflight=True)
+    assert (told["batches"], told["minutes"], told["fits"], told["rows_that_fit"]) == (10, 1.0, 5, 241)
+    assert timing(1, 60, MINUTE, BEGINS, None, preflight=True)["batches"] == 1
+
+
 def test_nothing_to_send_takes_no_time():
     told = timing(0, 500, MINUTE, BEGINS, None)
     assert (told["batches"], told["minutes"], told["fits"]) == (0, 0, 0)
@@ -49,8 +55,9 @@ LEDGER = Ledger("sqlite://")
 NUMBERS = itertools.count()
 
 
+@settings(deadline=None)
 @given(
-    batches=st.integers(1, 40),
+    batches=st.integers(1, 24),
     calls=st.integers(1, 7),
     window=st.integers(1, 60),
     spacing=st.sampled_from([0, 1, 12.5]),

@@ -6,7 +6,7 @@ import json
 from urllib.parse import parse_qs, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.vendors import ozonetel
@@ -160,6 +160,7 @@ def test_an_unknown_message_is_told_without_its_numbers():
     assert "43210" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(status=st.sampled_from([200, 302, 400, 401, 429, 500, 503]), body=st.binary(max_size=60))
 def test_no_body_breaks_the_reader(status, body):
     with pytest.raises(VendorError):
@@ -279,6 +280,7 @@ def test_what_is_no_callback(text):
         callback_record(text.encode())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_no_callback_body_breaks_the_reader(body):
     with pytest.raises(UnexpectedAnswerError):
