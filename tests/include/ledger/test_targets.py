@@ -198,3 +198,13 @@ def test_errors_survive_a_process_boundary(error):
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
+
+
+def test_the_columns_that_a_list_takes_are_remembered(ledger, open_load):
+    load = open_load()
+    assert ledger.target(load.target).proven is None
+    ledger.mark_proven(load.id, "aa")
+    ledger.mark_proven(load.id, "bb")
+    assert ledger.target(load.target).proven == "bb"
+    other = open_load(run_id="other", target="ozonetel:a:c")
+    assert ledger.target(other.target).proven is None
