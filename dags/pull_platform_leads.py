@@ -9,7 +9,8 @@ that follow it only plan.
 
 **What.** `pull` cuts the night into shards, walks their pages side by side and writes every page down as a checkpoint.
 `reconcile` reads the snapshot back, counts it against the pages, and only then emits the asset that starts the
-deliveries.
+deliveries. With `outcomes` in the source's file, `pull_outcomes` stages the night's calls in the same way beside it, as
+`<name>_calls`, and the deliveries wait for them too: their rules over calls (`clean.calls`) read them.
 
 **By hand.** Trigger it and choose a night, or leave the field empty for the last night that is over.
 
@@ -25,6 +26,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, CronPartitionTimetable
 from listkeeper.flow import broken_flow_dag, defaults, night_param, source_asset, tags
 from listkeeper.operators.platform import PullLeadsOperator, ReconcilePullOperator
+from listkeeper.operators.platform_outcomes import PullOutcomesOperator
 
 from include.flow_files import PlatformSource, load_flows
 
@@ -48,9 +50,21 @@ for source in sources:
         pull = PullLeadsOperator(
             task_id="pull", source=source, night="{{ params.night }}", pool="platform_api", pool_slots=1
         )
-        ReconcilePullOperator(
+        reconcile = ReconcilePullOperator(
             task_id="reconcile", source=source, pulled=pull.output, outlets=[source_asset(source.name)]
         )
+        if source.outcomes:
+            pull_outcomes = PullOutcomesOperator(
+                task_id="pull_outcomes",
+                source=source,
+                night="{{ params.night }}",
+                pool="platform_api",
+                pool_slots=1,
+            )
+            counted = ReconcilePullOperator(
+                task_id="reconcile_outcomes", source=source, pulled=pull_outcomes.output
+            )
+            counted >> reconcile
     globals()[source.dag_id] = dag
 
 for broken in broken_files:

@@ -86,7 +86,7 @@ What earlier calls say of a lead, from the calls that a source stages night by n
 ```yaml
 clean:
   calls:
-    source: callers_calls                      # a source of calls
+    source: callers_calls                      # the calls of source `callers`: its file has `outcomes: {}`
     do_not_call: {wrap_code: [9, "Do not call"]}      # by id, or by the vendor's words in any case
     dead: {dial_status: ["Disconnected", 14]}         # such a number is not used for dead_days
     not_within_hours: 4

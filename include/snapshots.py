@@ -1,4 +1,4 @@
-"""A night's leads on the way from pages to one snapshot, with a checkpoint per page.
+"""A night's leads (or calls) on the way from pages to one snapshot, with a checkpoint per page.
 
 Each page becomes one small Parquet file that holds its rows and, in the file's metadata, the link to the next
 page: rows and checkpoint are written in one move, so a crash can never leave one without the other. A walk that is
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,10 +23,48 @@ from include import contract, staging
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS
 from include.staging import PART_ROWS, Manifest, RunFolder, StagingError
 from include.vendors import platform
-from include.vendors.platform import BadLeadError, LeadQuery, Page
+from include.vendors.platform import BadLeadError, Page, Query
 
 FIRST_PAGE: Final = ""
 """Stands for the link to the first page, which the query itself is."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """What the items of a list are, and how one becomes a row.
+
+    :param columns: the row's columns.
+    :param key: the column by which an item that came twice is known.
+    :param read: item to row; None for one that is not wanted. Raises BadLeadError for one that cannot be kept.
+    :param moment: when the item happened, None when it does not say so.
+    :param name: an item's id, for its row among the outcomes; None when it has no usable one.
+    :param label: stands before that id, where a folder holds items of several lists.
+    :param count: counts the fields that items carry.
+    """
+
+    columns: Mapping[str, pl.DataType]
+    key: str
+    read: Callable[[Mapping[str, Any]], dict[str, Any] | None]
+    moment: Callable[[Mapping[str, Any]], datetime | None]
+    name: Callable[[Mapping[str, Any]], str | None]
+    label: str = ""
+    count: Callable[[Sequence[dict[str, Any]]], contract.Fields] = lambda _: {}
+
+
+def id_of(item: Mapping[str, Any], field: str) -> str | None:
+    """An item's id as text, None when it is no whole number."""
+    key = item.get(field)
+    return str(key) if isinstance(key, int) and not isinstance(key, bool) else None
+
+
+LEADS: Final = Items(
+    LEAD_COLUMNS,
+    "lead_id",
+    platform.read_lead,
+    platform.uploaded_at,
+    lambda item: id_of(item, "leadId"),
+    count=contract.count,
+)
 
 
 @dataclass
@@ -49,17 +87,26 @@ class Shard:
     :param folder: where page files are kept until the snapshot is committed.
     :param number: the shard's number within the pull.
     :param query: what is asked for; its time window is inclusive at the vendor.
-    :param window: the half-open window whose leads belong to this shard; None takes every lead.
+    :param window: the half-open window whose items belong to this shard; None takes every one.
+    :param items: what is listed.
+    :param letter: begins the names of its page files; lists that share a folder differ in it.
     """
 
     def __init__(
-        self, folder: RunFolder, number: int, query: LeadQuery, window: tuple[datetime, datetime] | None
+        self,
+        folder: RunFolder,
+        number: int,
+        query: Query,
+        window: tuple[datetime, datetime] | None,
+        items: Items = LEADS,
+        letter: str = "s",
     ) -> None:
         self._folder, self._number, self._query, self._window = folder, number, query, window
+        self.items, self._letter = items, letter
 
     @property
     def _page_prefix(self) -> str:
-        return f"s{self._number:02d}-"
+        return f"{self._letter}{self._number:02d}-"
 
     def _page_name(self, page: int) -> str:
         return f"{self._page_prefix}{page:07d}.parquet"
@@ -123,48 +170,49 @@ class Shard:
         rows: list[dict[str, Any]] = []
         bad: list[dict[str, str]] = []
         inside: list[dict[str, Any]] = []
+        other = 0
         for position, item in enumerate(items):
             platform.check_item(item, self._query)
-            try:
-                row = platform.read_lead(item)
-            except BadLeadError as error:
-                if not self._belongs(platform.uploaded_at(item)):
-                    continue
-                inside.append(item)
-                key = item.get("leadId")
-                named = isinstance(key, int) and not isinstance(key, bool)
-                name = str(key) if named else f"shard {self._number} page {number} item {position}"
-                bad.append({"row_key": name, "detail": str(error)})
+            if not self._belongs(self.items.moment(item)):
                 continue
-            if self._belongs(row["uploaded_at"]):
-                inside.append(item)
+            inside.append(item)
+            try:
+                row = self.items.read(item)
+            except BadLeadError as error:
+                name = self.items.name(item) or f"shard {self._number} page {number} item {position}"
+                bad.append({"row_key": self.items.label + name, "detail": str(error)})
+                continue
+            if row is None:
+                other += 1
+            else:
                 rows.append(row)
         facts = {
             "next": following,
             "inside": len(rows),
             "outside": len(items) - len(inside),
+            "other": other,
             "bad": bad,
-            "fields": contract.count(inside),
+            "fields": self.items.count(inside),
         }
         buffer = io.BytesIO()
-        pl.DataFrame(rows, schema=LEAD_COLUMNS).write_parquet(
+        pl.DataFrame(rows, schema=dict(self.items.columns)).write_parquet(
             buffer, compression="zstd", metadata={"listkeeper": json.dumps(facts)}
         )
         self._folder.put(self._page_name(number), buffer.getvalue())
 
-    def _belongs(self, uploaded_at: datetime | None) -> bool:
-        """Whether a lead is of this window. The vendor counts both ends in (PL-15), we count the end out.
+    def _belongs(self, moment: datetime | None) -> bool:
+        """Whether an item is of this window. The vendor counts both ends in (PL-15), we count the end out.
 
         A lead without an upload time was found by the vendor inside the window and is kept.
         """
-        if self._window is None or uploaded_at is None:
+        if self._window is None or moment is None:
             return True
-        return self._window[0] <= uploaded_at < self._window[1]
+        return self._window[0] <= moment < self._window[1]
 
 
 def page_facts(content: bytes) -> dict[str, Any]:
-    """What a page file says about itself: `next` link, rows `inside` and `outside` the window, `bad` leads,
-    `fields` (`include.contract`).
+    """What a page file says about itself: `next` link, rows `inside` and `outside` the window, `bad` leads, `other`
+    items that are not wanted, `fields` (`include.contract`).
     """
     facts: dict[str, Any] = json.loads(pl.read_parquet_metadata(io.BytesIO(content))["listkeeper"])
     return facts
@@ -202,70 +250,19 @@ def assemble(
 
     Raises StagingError for a shard whose last page has not been read.
     """
-    names: list[str] = []
-    fields: list[contract.Fields] = []
-    ids: list[pl.Series] = []
-    seen = outside = 0
-    bad: list[dict[str, str]] = []
-    for shard in shards:
-        following: str | None = FIRST_PAGE
-        for name in shard.page_files():
-            content = pages.get(name) or b""
-            page = page_facts(content)
-            following = page["next"]
-            seen += page["inside"] + len(page["bad"])
-            outside += page["outside"]
-            bad += page["bad"]
-            fields.append(page.get("fields", {}))
-            ids.append(pl.read_parquet(io.BytesIO(content), columns=["lead_id"])["lead_id"])
-            names.append(name)
-        if following is not None:
-            raise StagingError(
-                "A shard of the pull has not come to its end, so no snapshot was made. Pull again."
-            )
-    seen_fields = contract.total(fields)
-    facts = {**facts, "fields": seen_fields, "contract": judge(seen_fields)}
-    all_ids = pl.concat(ids) if ids else pl.Series("lead_id", [], pl.Int64)
-    last_seen = all_ids.is_last_distinct() if all_ids.n_unique() != len(all_ids) else None
+    found = read_walk(pages, shards)
+    facts = {**facts, "fields": found.fields, "contract": judge(found.fields)}
     with snapshot.writing() as scratch:
-        writer = _PartWriter(scratch)
-        position = 0
+        writer = PartWriter(scratch, LEAD_COLUMNS)
         repeats: list[pl.DataFrame] = []
-        for name in names:
-            frame = pl.read_parquet(io.BytesIO(pages.get(name) or b""))
-            if last_seen is not None:
-                mask = last_seen.slice(position, len(frame))
-                position += len(frame)
-                repeats.append(frame.filter(~mask).select("row_key"))
-                frame = frame.filter(mask)
+        for frame, repeated_rows in found.frames(pages):
             writer.add(frame)
+            repeats.append(repeated_rows.select("row_key"))
         kept = writer.close()
-        outcomes = [
-            pl.DataFrame(bad, schema={"row_key": pl.String, "detail": pl.String}).select(
-                "row_key",
-                pl.lit("rejected").alias("state"),
-                pl.when(pl.col("row_key").is_first_distinct())
-                .then(pl.lit("source_unreadable"))
-                .otherwise(pl.lit("source_repeated"))
-                .alias("reason"),
-                "detail",
-                pl.lit(None, pl.Int64).alias("batch"),
-            ),
-            *(
-                frame.select(
-                    "row_key",
-                    pl.lit("rejected").alias("state"),
-                    pl.lit("source_repeated").alias("reason"),
-                    pl.lit(None, pl.String).alias("detail"),
-                    pl.lit(None, pl.Int64).alias("batch"),
-                )
-                for frame in repeats
-            ),
-        ]
-        lost = pl.concat(outcomes).cast(OUTCOME_COLUMNS)  # type: ignore[arg-type]
+        lost = lost_rows(found.bad, repeats)
         lost.write_parquet(scratch / "outcomes-00000.parquet")
         repeated = lost.filter(reason="source_repeated").height
-        pulled = Pulled(len(names), seen, kept, lost.height - repeated, repeated, outside)
+        pulled = Pulled(len(found.names), found.seen, kept, lost.height - repeated, repeated, found.outside)
         snapshot.commit(
             scratch,
             Manifest(
@@ -279,15 +276,107 @@ def assemble(
     return pulled
 
 
-class _PartWriter:
+@dataclass(frozen=True)
+class Walked:
+    """The pages of a pull that has come to its end.
+
+    :param names: the page files, in the order of their shards.
+    :param seen: items of the window, `other` those among them that are not wanted; `outside`: of no window.
+    """
+
+    names: list[str]
+    seen: int
+    other: int
+    outside: int
+    bad: list[dict[str, str]]
+    fields: contract.Fields
+    keys: pl.Series
+
+    def frames(self, pages: RunFolder) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Each page's rows, and those of them that came again later."""
+        last_seen = self.keys.is_last_distinct() if self.keys.n_unique() != len(self.keys) else None
+        position = 0
+        for name in self.names:
+            frame = pl.read_parquet(io.BytesIO(pages.get(name) or b""))
+            if last_seen is None:
+                yield frame, frame.clear()
+                continue
+            mask = last_seen.slice(position, len(frame))
+            position += len(frame)
+            yield frame.filter(mask), frame.filter(~mask)
+
+
+def read_walk(pages: RunFolder, shards: Sequence[Shard]) -> Walked:
+    """Read what the pages of all shards say of themselves.
+
+    Raises StagingError for a shard whose last page has not been read.
+    """
+    names: list[str] = []
+    fields: list[contract.Fields] = []
+    keys: list[pl.Series] = []
+    seen = other = outside = 0
+    bad: list[dict[str, str]] = []
+    for shard in shards:
+        following: str | None = FIRST_PAGE
+        for name in shard.page_files():
+            content = pages.get(name) or b""
+            page = page_facts(content)
+            following = page["next"]
+            seen += page["inside"] + len(page["bad"]) + page.get("other", 0)
+            other += page.get("other", 0)
+            outside += page["outside"]
+            bad += page["bad"]
+            fields.append(page.get("fields", {}))
+            key = shard.items.key
+            keys.append(pl.read_parquet(io.BytesIO(content), columns=[key])[key])
+            names.append(name)
+        if following is not None:
+            raise StagingError(
+                "A shard of the pull has not come to its end, so no snapshot was made. Pull again."
+            )
+    all_keys = pl.concat(keys) if keys else pl.Series(dtype=pl.Int64)
+    return Walked(names, seen, other, outside, bad, contract.total(fields), all_keys)
+
+
+def lost_rows(bad: Sequence[Mapping[str, str]], repeats: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Outcomes of the items that are not kept.
+
+    :param bad: `row_key` and `detail` of the unreadable ones.
+    :param repeats: frames with the `row_key` of those that came again.
+    """
+    unreadable = pl.DataFrame(list(bad), schema={"row_key": pl.String, "detail": pl.String}).select(
+        "row_key",
+        pl.lit("rejected").alias("state"),
+        pl.when(pl.col("row_key").is_first_distinct())
+        .then(pl.lit("source_unreadable"))
+        .otherwise(pl.lit("source_repeated"))
+        .alias("reason"),
+        "detail",
+        pl.lit(None, pl.Int64).alias("batch"),
+    )
+    again = [
+        frame.select(
+            "row_key",
+            pl.lit("rejected").alias("state"),
+            pl.lit("source_repeated").alias("reason"),
+            pl.lit(None, pl.String).alias("detail"),
+            pl.lit(None, pl.Int64).alias("batch"),
+        )
+        for frame in repeats
+    ]
+    return pl.concat([unreadable, *again]).cast(OUTCOME_COLUMNS)  # type: ignore[arg-type]
+
+
+class PartWriter:
     """Writes frames into Parquet parts of `PART_ROWS` rows and counts what it wrote."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, columns: Mapping[str, pl.DataType]) -> None:
+        self._folder, self._columns = folder, dict(columns)
         self._waiting: list[pl.DataFrame] = []
         self._waiting_rows = self._parts = self._rows = 0
 
     def add(self, frame: pl.DataFrame) -> None:
+        """Take rows; whole parts of them are written at once."""
         self._waiting.append(frame)
         self._waiting_rows += frame.height
         while self._waiting_rows >= PART_ROWS:
@@ -304,7 +393,7 @@ class _PartWriter:
     def close(self) -> int:
         """Write what waits; return the rows written."""
         if self._waiting_rows or not self._parts:
-            self._write(pl.concat([pl.DataFrame(schema=LEAD_COLUMNS), *self._waiting]))
+            self._write(pl.concat([pl.DataFrame(schema=self._columns), *self._waiting]))
         return self._rows
 
 

@@ -32,6 +32,38 @@ class LeadFilters(BaseModel):
     customerKey: str | None = Field(None, description="Only leads with this customer key.")  # noqa: N815
 
 
+class Outcomes(BaseModel):
+    """What is pulled every night besides the leads: what became of them (staged as `<name>_calls`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calls: bool = Field(True, description="Dialler calls: whom the dialler rang, and with what result.")
+    activities: bool = Field(
+        True, description="Activities: what agents said of calls (wrap codes), calls that came in."
+    )
+    days: int = Field(
+        2,
+        ge=1,
+        le=92,
+        description="How many days back calls are read, the night itself included: outcomes come late.",
+    )
+    campaign: int | None = Field(None, description="Only calls of this campaign.")
+    outbound_statistics: tuple[int, ...] = Field(
+        (), description="Outbound campaigns whose statistics are kept, by id."
+    )
+    inbound_statistics: tuple[int, ...] = Field(
+        (), description="Inbound campaigns whose statistics of the last day are kept, by id."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Outcomes:
+        if not (self.calls or self.activities):
+            raise ValueError(
+                "calls, activities: at least one must be true; leave out `outcomes` to pull none"
+            )
+        return self
+
+
 class PlatformSource(FlowFile):
     """Leads pulled from the Platform API every night: DAG `pull_platform_leads__<name>`."""
 
@@ -47,6 +79,10 @@ class PlatformSource(FlowFile):
     filters: LeadFilters = Field(LeadFilters(), description="Which leads.")  # type: ignore[call-arg]
     shards: int = Field(4, ge=1, le=16, description="How many parts of the night are pulled side by side.")
     contract: Contract = Field(Contract(), description="What the leads look like.")  # type: ignore[call-arg]
+    outcomes: Outcomes | None = Field(
+        None,
+        description="What is pulled besides the leads. `{}` for dialler calls and activities; left out: nothing.",
+    )
 
     @field_validator("zone")
     @classmethod

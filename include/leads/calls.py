@@ -2,7 +2,8 @@
 
 * do not call: somebody asked not to be called again; every staged night counts, by any number of the lead or its id
 * dead: a number that is out of service is not used; another number of the lead may be
-* called recently, attempts: too soon, or too often, by number and by lead, whichever was called more often
+* called recently, attempts: too soon, or too often, by number and by lead, whichever was called more often; who called
+  us was not called by us
 
 The calls are read in pieces. What stays in memory is a few bytes for each call that a rule looks at.
 """
@@ -66,13 +67,14 @@ class CallHistory:
                 "call_key",
                 "lead_id",
                 at,
+                pl.col("inbound").fill_null(value=False),
                 pl.lit(number).alias("number"),
                 *_marks(rules.do_not_call, rules.dead),
             )
             asked.append(calls.filter("asked").select("number", "lead_id"))
             dead.append(calls.filter(pl.col("dead") & (pl.col("called_at") >= dead_since))["number"])
             recent.append(
-                calls.filter(pl.col("called_at") >= oldest).select(
+                calls.filter((pl.col("called_at") >= oldest) & ~pl.col("inbound")).select(
                     "call_key", "number", "lead_id", "called_at"
                 )
             )

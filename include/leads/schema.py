@@ -44,6 +44,7 @@ CALL_COLUMNS: Final[dict[str, pl.DataType]] = {
     "dial_status": pl.String(),  # in the vendor's words, such as Answered
     "wrap_code": pl.Int64(),
     "wrap": pl.String(),  # what the agent said of the call, in the vendor's words
+    "inbound": pl.Boolean(),  # true: the customer called us, so it is no attempt of ours
 }
 """A call that was made: the columns of a snapshot of calls (`snapshots/<source>/<night>`, part-*.parquet)."""
 

@@ -14,7 +14,7 @@ import yaml
 
 from include.snapshots import newest_snapshot
 from include.staging import RunFolder
-from tests.flows.conftest import Run
+from tests.flows.conftest import Run, flow_file
 
 SOURCE: dict[str, Any] = {
     "kind": "pull_platform_leads",
@@ -170,3 +170,45 @@ def test_the_shipped_source_pulls_the_sandboxs_night(pull, platform, night):
     shipped = yaml.safe_load((Path(__file__).parents[2] / "include/flows/ftc_callers.yaml").read_text())
     run = pull(night, **{name: value for name, value in shipped.items() if name not in ("kind", "name")})
     assert (run.state, run.xcom("pull")["rows"]) == ("success", 100)
+
+
+def test_a_delivery_reads_the_calls_that_its_night_staged(pull, platform, night, deliver):
+    run = pull(night, outcomes={"days": 2})
+    assert run.state == "success"
+    assert run.tasks == dict.fromkeys(("pull", "pull_outcomes", "reconcile_outcomes", "reconcile"), "success")
+    calls = run.xcom("reconcile_outcomes", "summary")
+    assert calls["rows_in"] == calls["delivered"] + calls["rejected"] > 100
+    rules = {
+        "source": "callers_calls",
+        "do_not_call": {"wrap_code": [5]},
+        "dead": {"dial_status": ["Disconnected"]},
+        "attempts": {"max": 6, "hours": 72},
+        "max_age_hours": 72,
+    }
+    flow = flow_file(clean={"calls": rules, "suppression": []}, approval={"ask": "never"})
+    without = deliver(flow_file(approval={"ask": "never"}, mode="APPEND", list="other"))
+    delivered = deliver(flow | {"mode": "APPEND", "guards": {"max_source_age_hours": 96}})
+    told = delivered.plan["calls"]
+    assert (told["source"], told["nights"]) == ("callers_calls", 1)
+    assert told["rows"] == run.xcom("reconcile_outcomes", "summary")["rows_in"] - joined_of("callers_calls")
+    # Each rule finds what the sandbox's tenant has: opt-outs by wrap code, numbers out of service, six attempts.
+    reasons = delivered.reasons
+    assert reasons["asked_not_to_call"] > 0
+    assert reasons["attempts_used_up"] > 0
+    assert told["hits"]["asked_not_to_call"] == reasons["asked_not_to_call"]
+    assert "asked_not_to_call" not in without.reasons
+    assert b"## Earlier calls" in (delivered.folder("report").get("report.md") or b"")
+    delivered.assert_accounted()
+
+
+def joined_of(name: str) -> int:
+    facts = newest_snapshot(name, None).manifest().facts
+    return facts["joined"] + facts["other"] + facts["bad"] + facts["repeated"]
+
+
+def test_a_delivery_is_not_told_of_a_night_whose_calls_are_missing(pull, platform, night):
+    platform.fault("platform", "status", op="list_attempts", times=50, status=500)
+    run = pull(night, outcomes={})
+    assert run.state == "failed"
+    assert run.tasks["pull"] == "success"
+    assert run.tasks["reconcile"] == "upstream_failed"

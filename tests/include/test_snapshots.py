@@ -517,6 +517,7 @@ def test_a_page_file_says_where_to_go_on(staging_folder):
         "next": "/v3.0/leads?cursor=2",
         "inside": 1,
         "outside": 0,
+        "other": 0,
         "bad": [{"row_key": "2", "detail": "listId must be a whole number of 64 bits"}],
         "fields": {
             "*": {"object": 2},

@@ -28,6 +28,7 @@ from include.vendors.platform.bulk import (
     read_error_page,
     read_import,
 )
+from include.vendors.platform.calls import called_at, read_activity, read_call
 from include.vendors.platform.customers import Erased, customer_params, read_erased
 from include.vendors.platform.endpoints import DEFAULT_PREFIX, ENDPOINTS, Endpoint, PlatformSettings
 from include.vendors.platform.leads import BadLeadError, read_lead, uploaded_at
@@ -90,13 +91,16 @@ __all__ = [
     "as_written",
     "body_of_cells",
     "bulk_body",
+    "called_at",
     "check_item",
     "customer_params",
     "lead_body",
     "lost",
     "parse_time",
     "query_text",
+    "read_activity",
     "read_answer",
+    "read_call",
     "read_erased",
     "read_error_page",
     "read_import",

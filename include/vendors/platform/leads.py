@@ -22,22 +22,22 @@ def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
     Raises BadLeadError when it has no usable `leadId` or a field holds what cannot be kept: such a lead becomes
     a reject, the page goes on.
     """
-    lead_id = _int(item, "leadId")
+    lead_id = int_of(item, "leadId")
     if lead_id is None:
         raise BadLeadError("leadId is missing")
-    times = _times(item)
+    times = times_of(item)
     uploaded = text_of(times.get("uploaded"))
     data = item.get("dataFields")
     return {
         "row_key": str(lead_id),
         "lead_id": lead_id,
         "customer_key": text_of(item.get("customerKey")),
-        "list_id": _int(item, "listId"),
-        "campaign_id": _int(item, "campaignId"),
+        "list_id": int_of(item, "listId"),
+        "campaign_id": int_of(item, "campaignId"),
         "timezone": text_of(item.get("timezone")),
         **_phones(item.get("phones")),
-        "status_code": _int(item, "lastStatusCode"),
-        "agent_id": _int(item, "agentId"),
+        "status_code": int_of(item, "lastStatusCode"),
+        "agent_id": int_of(item, "agentId"),
         "completed": item["completed"] if isinstance(item.get("completed"), bool) else None,
         "uploaded": uploaded,
         "uploaded_at": _uploaded_at(uploaded),
@@ -50,7 +50,7 @@ def read_lead(item: Mapping[str, Any]) -> dict[str, Any]:
 def uploaded_at(item: Mapping[str, Any]) -> datetime | None:
     """When a lead was uploaded; None when it does not say so, or not in a form that the vendor is known to use."""
     try:
-        return _uploaded_at(text_of(_times(item).get("uploaded")))
+        return _uploaded_at(text_of(times_of(item).get("uploaded")))
     except BadLeadError:
         return None
 
@@ -62,7 +62,8 @@ def text_of(value: Any) -> str | None:
     return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
-def _times(item: Mapping[str, Any]) -> Mapping[str, Any]:
+def times_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an item says under `timestamps`."""
     times = item.get("timestamps")
     return times if isinstance(times, dict) else {}
 
@@ -90,7 +91,8 @@ def _phones(value: Any) -> dict[str, str | None]:
     return found
 
 
-def _int(item: Mapping[str, Any], name: str) -> int | None:
+def int_of(item: Mapping[str, Any], name: str) -> int | None:
+    """A field that is a whole number or null. Raises BadLeadError for anything else."""
     value = item.get(name)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63):
         return value

@@ -21,24 +21,131 @@ if TYPE_CHECKING:
     from include.contract import Fields
     from include.snapshots import Shard
     from include.staging import RunFolder
+    from include.vendors.platform import Page
+    from listkeeper.hooks.platform import PlatformHook
 
 STALE_WALK = timedelta(hours=6)
 """A walk that began longer ago than this starts over: the vendor may have dropped its cursors."""
 
 
-def walked_pages(source: PlatformSource, context: Context) -> RunFolder:
+def walked_pages(name: str, context: Context) -> RunFolder:
     """
-    The pages that a run has walked.
+    The pages that a run has walked for a source's snapshot of this name.
 
     They stay until its snapshot is counted: a try whose end nobody heard of (the API server was away) is tried again
     without asking the vendor for anything.
     """
     from include.staging import RunFolder, slug
 
-    return RunFolder(f"pulls/{source.name}/{slug(context['dag_run'].run_id)}")
+    return RunFolder(f"pulls/{name}/{slug(context['dag_run'].run_id)}")
 
 
-class PullLeadsOperator(BaseOperator):
+class PullOperator(BaseOperator):
+    """
+    Base of what walks lists of the Platform API page by page, and goes on after a crash behind the last good page.
+
+    :param source: the source's flow file.
+    :param night: ISO date of the night; None takes the run's partition, else the last night that is over. (templated)
+    """
+
+    template_fields: Sequence[str] = ("night",)
+
+    def __init__(self, *, source: PlatformSource, night: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.night = night
+
+    def chosen_night(self, context: Context, now: datetime) -> date:
+        """The night of the form or the partition, else the last that is over. Refuses one that has not begun."""
+        try:
+            night = chosen_night(self.night, context["dag_run"].partition_key) or self.source.last_night(now)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
+        if self.about_night and self.source.window(night)[0] > now:
+            raise AirflowFailException(
+                f"The night {night} has not begun in {self.source.zone}; choose an earlier one."
+            )
+        return night
+
+    @property
+    def about_night(self) -> bool:
+        """Whether what is pulled is of a night, and not as it stands."""
+        return True
+
+    def about_run(self, context: Context, name: str) -> dict[str, Any]:
+        """What every snapshot says of the run that made it."""
+        dag_run = context["dag_run"]
+        return {
+            "source": name,
+            "run_id": dag_run.run_id,
+            "run_type": str(dag_run.run_type.value),
+            "requested_by": getattr(dag_run, "triggering_user_name", None),
+        }
+
+    def begun(self, pages: RunFolder, now: datetime) -> datetime:
+        """When this pull began, over its tries; forgets a walk that is too old to go on."""
+        raw = pages.get("started.txt")
+        if raw is not None:
+            started = datetime.fromisoformat(raw.decode())
+            if now - started < STALE_WALK:
+                return started
+        # Also without a beginning, as a crash while removing leaves them: pages of an unknown age.
+        pages.remove()
+        pages.put("started.txt", now.isoformat().encode())
+        return now
+
+    def same_question(self, pages: RunFolder, shards: Sequence[Shard], queries: Sequence[Any]) -> None:
+        """Throw away what was walked with other filters."""
+        from include.vendors import platform
+
+        question = "\n".join(platform.query_text(query) for query in queries).encode()
+        if (pages.get("question.txt") or question) != question:
+            self.log.warning("The filters have changed since the earlier try; the pull starts over.")
+            for shard in shards:
+                shard.forget()
+        pages.put("question.txt", question)
+
+    def walk(self, walks: Sequence[tuple[Shard, Callable[[PlatformHook, str], Page]]]) -> None:
+        """
+        Walk shards side by side, each to its end.
+
+        :param walks: each shard, and what reads a page of it by its link.
+        """
+        from include.vendors.platform import BadCursorError, CursorLoopError
+        from listkeeper.hooks.platform import PlatformHook
+
+        # Connections are looked up here, in the task's own thread, and only then used by the others.
+        hooks = [PlatformHook(self.source.connection) for _ in walks]
+        for hook in hooks:
+            hook.session()
+
+        def walk(shard: Shard, fetch: Callable[[PlatformHook, str], Page], hook: PlatformHook) -> int:
+            known = shard.progress().pages
+            try:
+                return shard.walk(lambda link: fetch(hook, link))
+            except (BadCursorError, CursorLoopError):
+                if not known:
+                    raise
+                self.log.warning(
+                    "The way that an earlier try took is no way any more (the vendor has forgotten its cursor, or it "
+                    "leads in a circle); this shard starts over."
+                )
+                shard.forget()
+                return shard.walk(lambda link: fetch(hook, link))
+            finally:
+                hook.close()
+
+        with ThreadPoolExecutor(len(walks), thread_name_prefix="shard") as pool:
+            waiting = [
+                pool.submit(walk, shard, fetch, hook)
+                for (shard, fetch), hook in zip(walks, hooks, strict=True)
+            ]
+        # Each shard has kept its pages whatever became of the others; the first error ends this try.
+        for done in waiting:
+            done.result()
+
+
+class PullLeadsOperator(PullOperator):
     """
     Pull leads from the Platform API, page by page, into one snapshot.
 
@@ -52,29 +159,23 @@ class PullLeadsOperator(BaseOperator):
     :param night: ISO date of the night; None takes the run's partition, else the last night that is over. (templated)
     """
 
-    template_fields: Sequence[str] = ("night",)
-
-    def __init__(self, *, source: PlatformSource, night: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.source = source
-        self.night = night
+    @property
+    def about_night(self) -> bool:
+        """Whether the leads of a night are pulled, and not the list as it stands."""
+        return self.source.mode == "night"
 
     def execute(self, context: Context) -> dict[str, Any]:
         from include.snapshots import assemble, snapshot_place
         from include.staging import RunFolder, slug
 
         now = datetime.now(UTC)
-        night = self._night(context, now)
-        window = self.source.window(night) if self.source.mode == "night" else None
-        if window is not None and window[0] > now:
-            raise AirflowFailException(
-                f"The night {night} has not begun in {self.source.zone}; choose an earlier one."
-            )
+        night = self.chosen_night(context, now)
+        window = self.source.window(night) if self.about_night else None
         place = snapshot_place(self.source.name, night.isoformat())
-        pages = walked_pages(self.source, context)
-        started = self._started(pages, now)
+        pages = walked_pages(self.source.name, context)
+        started = self.begun(pages, now)
         shards = self._shards(pages, window)
-        self._walk(shards)
+        self.walk([(shard, self._fetch(query)) for shard, query in shards])
         judge = self._contract()
         source_time = min(window[1], started) if window else started
         snapshot = RunFolder(f"{place}/{now:%Y%m%dT%H%M%SZ}-{slug(context['dag_run'].run_id)}")
@@ -84,13 +185,7 @@ class PullLeadsOperator(BaseOperator):
             snapshot,
             source_time=source_time.astimezone(UTC),
             night=night.isoformat(),
-            facts={
-                "source": self.source.name,
-                "mode": self.source.mode,
-                "run_id": context["dag_run"].run_id,
-                "run_type": str(context["dag_run"].run_type.value),
-                "requested_by": getattr(context["dag_run"], "triggering_user_name", None),
-            },
+            facts={"mode": self.source.mode, **self.about_run(context, self.source.name)},
             judge=judge,
         )
         for change in snapshot.manifest().facts["contract"]:
@@ -127,24 +222,6 @@ class PullLeadsOperator(BaseOperator):
 
         return judge
 
-    def _night(self, context: Context, now: datetime) -> date:
-        try:
-            return chosen_night(self.night, context["dag_run"].partition_key) or self.source.last_night(now)
-        except ValueError as error:
-            raise AirflowFailException(str(error)) from None
-
-    def _started(self, pages: RunFolder, now: datetime) -> datetime:
-        """When this pull began, over its tries; forgets a walk that is too old to go on."""
-        raw = pages.get("started.txt")
-        if raw is not None:
-            started = datetime.fromisoformat(raw.decode())
-            if now - started < STALE_WALK:
-                return started
-        # Also without a beginning, as a crash while removing leaves them: pages of an unknown age.
-        pages.remove()
-        pages.put("started.txt", now.isoformat().encode())
-        return now
-
     def _shards(self, pages: RunFolder, window: tuple[datetime, datetime] | None) -> list[tuple[Shard, Any]]:
         """The shards of the pull, each with its query. Pages of other filters are thrown away."""
         from include.snapshots import Shard
@@ -157,57 +234,22 @@ class PullLeadsOperator(BaseOperator):
             since, until = part or (None, None)
             query = platform.LeadQuery(**filters, uploadedTimestampFrom=since, uploadedTimestampTo=until)
             shards.append((Shard(pages, number, query, part), query))
-        question = "\n".join(platform.query_text(query) for _, query in shards).encode()
-        if (pages.get("question.txt") or question) != question:
-            self.log.warning("The filters have changed since the earlier try; the pull starts over.")
-            for shard, _ in shards:
-                shard.forget()
-        pages.put("question.txt", question)
+        self.same_question(pages, [shard for shard, _ in shards], [query for _, query in shards])
         return shards
 
-    def _walk(self, shards: list[tuple[Shard, Any]]) -> None:
-        from include.vendors.platform import BadCursorError, CursorLoopError
-        from listkeeper.hooks.platform import PlatformHook
-
-        # Connections are looked up here, in the task's own thread, and only then used by the others.
-        hooks = [PlatformHook(self.source.connection) for _ in shards]
-        for hook in hooks:
-            hook.session()
-
-        def walk(shard: Shard, query: Any, hook: PlatformHook) -> int:
-            known = shard.progress().pages
-            try:
-                return shard.walk(lambda link: hook.list_leads(query, link))
-            except (BadCursorError, CursorLoopError):
-                if not known:
-                    raise
-                self.log.warning(
-                    "The way that an earlier try took is no way any more (the vendor has forgotten its cursor, or it "
-                    "leads in a circle); this shard starts over."
-                )
-                shard.forget()
-                return shard.walk(lambda link: hook.list_leads(query, link))
-            finally:
-                hook.close()
-
-        with ThreadPoolExecutor(len(shards), thread_name_prefix="shard") as pool:
-            walks = [
-                pool.submit(walk, shard, query, hook)
-                for (shard, query), hook in zip(shards, hooks, strict=True)
-            ]
-        # Each shard has kept its pages whatever became of the others; the first error ends this try.
-        for done in walks:
-            done.result()
+    @staticmethod
+    def _fetch(query: Any) -> Callable[[PlatformHook, str], Page]:
+        return lambda hook, link: hook.list_leads(query, link)
 
 
 class ReconcilePullOperator(BaseOperator):
     """
-    Read the snapshot back and check that every lead seen on a page ended somewhere; then tell who waits for it.
+    Read the snapshot back and check that everything seen on a page ended somewhere; then tell who waits for it.
 
-    Emits the source's asset for the night. Pushes the XCom `summary`.
+    Emits its outlets (the source's asset) for the night. Pushes the XCom `summary`.
 
     :param source: the source's flow file.
-    :param pulled: what PullLeadsOperator returned. (templated)
+    :param pulled: what PullLeadsOperator or PullOutcomesOperator returned. (templated)
     """
 
     template_fields: Sequence[str] = ("pulled",)
@@ -233,12 +275,14 @@ class ReconcilePullOperator(BaseOperator):
                 )
                 for prefix in ("part", "outcomes")
             }
-        seen = manifest.facts["seen"]
-        good = rows["part"] == manifest.rows and rows["part"] + rows["outcomes"] == seen
+        seen, name = manifest.facts["seen"], manifest.facts["source"]
+        # Of calls: what another row is already, and activities that are no calls.
+        elsewhere = manifest.facts.get("joined", 0) + manifest.facts.get("other", 0)
+        good = rows["part"] == manifest.rows and rows["part"] + elsewhere + rows["outcomes"] == seen
         summary = {
-            "flow": self.source.name,
+            "flow": name,
             "rows_in": seen,
-            "delivered": rows["part"],
+            "delivered": rows["part"] + elsewhere,
             "rejected": rows["outcomes"],
             "suppressed": 0,
             "held": 0,
@@ -248,10 +292,11 @@ class ReconcilePullOperator(BaseOperator):
             "report": folder.path,
         }
         context["ti"].xcom_push(key="summary", value=summary)
-        walked_pages(self.source, context).remove()
+        walked_pages(name, context).remove()
         if not good:
+            what = "leads" if name == self.source.name else "calls and activities"
             raise AirflowFailException(
-                f"{seen} leads were seen on pages, but the snapshot holds {rows['part']} and its rejects "
+                f"{seen} {what} were seen on pages, but the snapshot holds {rows['part'] + elsewhere} and its rejects "
                 f"{rows['outcomes']}. Clear the pull to make it again."
             )
         self._announce(context)

@@ -120,6 +120,17 @@ def test_a_dead_number_still_suppresses(tmp_path: Path, lead_frame: Make) -> Non
     assert found == {"1": ("on_suppression_list", "dnc: phone1")}
 
 
+def test_who_called_us_was_not_called_by_us(tmp_path: Path, lead_frame: Make) -> None:
+    leads = lead_frame({"phone1": f"212 555 010{n}"} for n in range(1, 3))
+    calls = [
+        {"phone": "2125550101", "inbound": True, "called_at": hours_ago(1)},
+        {"phone": "2125550102", "inbound": True, "wrap_code": 9},
+    ]
+    rules = {"not_within_hours": 4, "do_not_call": {"wrap_code": [9]}}
+    _, found = run(tmp_path, leads, calls, rules)
+    assert found == {"1": ("kept", "phone1"), "2": ("asked_not_to_call", None)}
+
+
 def test_too_soon_and_too_often(tmp_path: Path, lead_frame: Make) -> None:
     leads = lead_frame({"phone1": f"212 555 010{n}", "lead_id": n} for n in range(1, 7))
     calls = [
