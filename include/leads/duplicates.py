@@ -33,7 +33,7 @@ def find_duplicates(
     *,
     shares: int = 1,
 ) -> pl.DataFrame:
-    """Return the rows that go, as columns of LOST.
+    """Return the rows that go, as columns of LOST, in order of `row`.
 
     The Arrow `files` have row (UInt32, place in the night), row_key, customer_key, number (Int64), uploaded_at
     and reason; rows with a reason, and empty keys, do not compete. `newest` keeps the largest uploaded_at, then
@@ -46,7 +46,13 @@ def find_duplicates(
             gone = [_losers(_sharing(files, column, lost, (share, shares)), keep) for share in range(shares)]
             told = pl.concat(gone).select("row", pl.lit(reason, LOST["reason"]).alias("reason"), "kept")
             lost = pl.concat([lost, told])
-    return lost
+    return lost.sort("row")
+
+
+def among(lost: pl.DataFrame, first: int, rows: int) -> pl.DataFrame:
+    """Return what `find_duplicates` found of so many rows from the row `first` on."""
+    begin, end = (int(lost["row"].search_sorted(row)) for row in (first, first + rows))
+    return lost.slice(begin, end - begin)
 
 
 def _sharing(files: Sequence[Path], column: str, lost: pl.DataFrame, share: tuple[int, int]) -> pl.DataFrame:

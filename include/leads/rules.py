@@ -28,7 +28,7 @@ class SuppressionList(BaseModel):
         None,
         min_length=1,
         description="File with the numbers: .csv, .xlsx (first sheet), .parquet, or .txt with one number "
-        "per line. A relative path starts at the project's folder.",
+        "per line. A relative path starts at the project's folder; s3://... is fetched from object storage.",
     )
     url_env: str | None = Field(
         None,
@@ -45,7 +45,8 @@ class SuppressionList(BaseModel):
         description="Column with the numbers. A file with one recognisable phone column needs none.",
     )
     as_of: date | None = Field(
-        None, description="Date of the list. Without it, a file's date is the day it was last changed."
+        None,
+        description="Date of the list. Without it, a file's (or object's) date is the day it was last changed.",
     )
     as_of_column: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Suppression lists: numbers that must not be called, from files, tables and queries.
+"""Suppression lists: numbers that must not be called, from files (here or in object storage), tables and queries.
 
 A list is read in batches, through the same phone rules as the leads, into sorted Int64 numbers. It fails
 closed: a list that is missing, empty or has no readable number is an error, and what cannot be read in it is
@@ -11,6 +11,8 @@ import csv
 import hashlib
 import os
 import re
+import shutil
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +22,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
+from upath import UPath
 
 from include.leads.phones import to_e164
 from include.leads.rules import SuppressionList
@@ -74,8 +78,17 @@ class Suppression:
         """Return for each Int64 number whether it is on the list; null is not."""
         if numbers.null_count() == len(numbers):  # often so for phone2 and phone3
             return pl.repeat(value=False, n=len(numbers), eager=True)
-        listed, asked = self.numbers.to_numpy(), numbers.fill_null(-1).to_numpy()
-        return pl.Series(listed.take(listed.searchsorted(asked), mode="clip") == asked)
+        return on_list(self.numbers, numbers)
+
+
+def on_list(listed: pl.Series, numbers: pl.Series) -> pl.Series:
+    """Return for each Int64 number whether it is among the `listed` ones (at least one, sorted); null is not."""
+    known, asked = listed.to_numpy(), numbers.fill_null(-1).to_numpy()
+    order = asked.argsort()  # in order, the search walks through the list instead of jumping about in it
+    asked = asked[order]
+    found = np.empty(len(asked), dtype=bool)
+    found[order] = known.take(known.searchsorted(asked), mode="clip") == asked
+    return pl.Series(found)
 
 
 def read_suppression(
@@ -89,6 +102,8 @@ def read_suppression(
     now = now or datetime.now(UTC)
     if settings.file is None:
         source = _read_table(settings, region)
+    elif "://" in settings.file:
+        source = _read_stored(settings, settings.file, region)
     else:
         source = _read_file(settings, (base or Path()) / settings.file, region)
     numbers, rows, unreadable, as_of, sha256 = source
@@ -124,7 +139,55 @@ def _gather(batches: Iterable[pl.Series], region: str) -> tuple[pl.Series, int, 
         rows += len(batch)
         unreadable.update(reason.drop_nulls().to_list())
         parts.append(number.drop_nulls())
-    return pl.concat(parts).unique().sort(), rows, unreadable
+    numbers = pl.concat(parts).to_numpy(writable=True)
+    parts.clear()
+    numbers.sort()  # in place: a set of ten million numbers would take several times their memory
+    once = np.ones(len(numbers), dtype=bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=once[1:])
+    return pl.Series("numbers", numbers[once]), rows, unreadable
+
+
+def _read_stored(settings: SuppressionList, url: str, region: str) -> _Read:
+    """Read a list from object storage: a copy of it is read, its age is that of the object.
+
+    Where the storage does not tell when the object was changed, its age is unknown.
+    """
+    name = url.rpartition("/")[2]
+    with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
+        local = Path(scratch) / name
+        try:
+            place = UPath(url)
+            before = _state(place)
+            with place.open("rb") as source, local.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            after = _state(place)
+        except FileNotFoundError:
+            raise SuppressionError(
+                f"suppression list {settings.name}: there is no {name} at the place the flow file names"
+            ) from None
+        except Exception as error:  # each storage has its own; their words may hold an address or a key
+            raise SuppressionError(
+                f"suppression list {settings.name}: {name} cannot be fetched ({type(error).__name__}); check "
+                "the address, and the credentials of the worker"
+            ) from None
+        if before != after or local.stat().st_size != after[0]:
+            raise SuppressionError(
+                f"suppression list {settings.name}: {name} changed while it was read; run again"
+            )
+        numbers, rows, unreadable, _, sha256 = _read_file(settings, local, region)
+    return numbers, rows, unreadable, after[1], sha256
+
+
+def _state(place: UPath) -> tuple[int, datetime | None]:
+    """Size and last change of an object, as the storage has it now."""
+    files = place.fs
+    files.invalidate_cache()  # or a listing of earlier would hide a change
+    size = int(files.info(place.path)["size"])
+    try:
+        changed = files.modified(place.path)
+    except NotImplementedError:
+        return size, None
+    return size, changed.astimezone(UTC) if changed.tzinfo else changed.replace(tzinfo=UTC)
 
 
 def _read_file(settings: SuppressionList, path: Path, region: str) -> _Read:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import openpyxl
 import polars as pl
 import pytest
+from upath import UPath
 
 from include.leads.rules import SuppressionList
 from include.leads.suppression import Suppression, SuppressionError, read_suppression
@@ -105,6 +108,61 @@ def test_it_fails_closed(tmp_path: Path, name: str, content: str | None, says: s
         (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(SuppressionError, match=f"suppression list own: .*{says}"):
         read(tmp_path, file=name)
+
+
+@pytest.fixture
+def bucket() -> Iterator[UPath]:
+    place = UPath("memory://lists")
+    place.mkdir(exist_ok=True)
+    yield place
+    place.fs.store.clear()
+
+
+def test_a_list_in_object_storage(bucket: UPath, tmp_path: Path) -> None:
+    csv_file(tmp_path / "l.csv")
+    (bucket / "dnc.csv").write_bytes((tmp_path / "l.csv").read_bytes())
+    stored = bucket.fs.store["/lists/dnc.csv"]
+    stored.modified = NOW - timedelta(days=31, hours=1)
+    found = read(tmp_path, file="memory://lists/dnc.csv", max_age_days=30)
+    assert found.numbers.to_list() == NUMBERS
+    assert (found.rows, found.age_days, found.too_old) == (5, 31, True)
+    assert found.sha256 == hashlib.sha256((tmp_path / "l.csv").read_bytes()).hexdigest()
+    stored.modified = NOW - timedelta(days=30)
+    assert not read(tmp_path, file="memory://lists/dnc.csv", max_age_days=30).too_old
+
+
+def test_a_list_in_a_storage_that_tells_no_times_is_of_unknown_age(
+    bucket: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tells_none(*_: object) -> datetime:
+        raise NotImplementedError
+
+    (bucket / "dnc.txt").write_text("2025550123\n")
+    monkeypatch.setattr(type(bucket.fs), "modified", tells_none)
+    found = read(tmp_path, file="memory://lists/dnc.txt", max_age_days=30)
+    assert (found.as_of, found.too_old) == (None, True)
+
+
+def test_a_list_in_object_storage_fails_closed(
+    bucket: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SuppressionError, match=r"there is no dnc\.txt"):
+        read(tmp_path, file="memory://lists/dnc.txt")
+    with pytest.raises(SuppressionError, match="cannot be fetched"):
+        read(tmp_path, file="nosuch://user:secret@lists/dnc.txt")
+    (bucket / "dnc.txt").write_text("")
+    with pytest.raises(SuppressionError, match="is empty"):
+        read(tmp_path, file="memory://lists/dnc.txt")
+    (bucket / "dnc.txt").write_text("2025550123\n")
+    copy = shutil.copyfileobj
+
+    def and_grow(source: Any, target: Any, length: int) -> None:
+        copy(source, target, length)
+        (bucket / "dnc.txt").write_text("2025550123\n2125550100\n")
+
+    monkeypatch.setattr(shutil, "copyfileobj", and_grow)
+    with pytest.raises(SuppressionError, match="changed while it was read"):
+        read(tmp_path, file="memory://lists/dnc.txt")
 
 
 def test_a_named_column_must_exist_once(tmp_path: Path) -> None:
