@@ -213,8 +213,10 @@ def test_rows_are_shaped_and_rejected_before_they_are_sent(deliver, snapshot, bo
     run.assert_accounted()
 
 
-@pytest.mark.parametrize("encoding", ["form", "multipart", "json"])
-@pytest.mark.parametrize("shape", ["string", "object", "form", "raw_unescaped"])
+@pytest.mark.parametrize(
+    ("encoding", "shape"),
+    [("form", "string"), ("multipart", "object"), ("json", "form"), ("form", "raw_unescaped")],
+)
 def test_every_encoding_and_shape(deliver, people, books, sandbox, monkeypatch, encoding, shape):
     connect(monkeypatch, sandbox, encoding=encoding)
     sandbox.switch(
