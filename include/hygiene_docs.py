@@ -32,7 +32,7 @@ clean:
       US: {calling_hours: {mon-fri: "09:00-20:00", sat: "10:00-17:00"}}
       US-FL: {attempts: null}    # null takes a rule away
   suppression:
-    - {name: national_dnc, file: dnc.txt, registry: US}   # at most 31 days old, as the pack says
+    - {name: national_dnc, file: s3://lists/dnc.txt, registry: US}   # at most 31 days old, as the pack says
 ```
 
 Every key is on the page of [flow files](flows.md#packrules). Every row that a pack holds back carries rule,
@@ -103,6 +103,25 @@ clean:
 The newest staged night may be `max_age_hours` old, and never older than the shortest time in which the packs of
 the flow want an opt-out followed; older calls stop the load (guard `calls_age`). Staged nights are not kept for
 ever: put opt-outs on a suppression list of your own too.
+
+## One number, one list a night
+
+Flows that share an `owner_group` call each number from one list a night, whatever vendors and sources they have:
+
+```yaml
+owner_group: nightly_us
+priority: 10                   # the lowest number chooses first; among equals the first DAG id
+priority_wait_minutes: 120     # how long a run waits for the released lists before it
+priority_missing: stop         # or go_on: take what is free; the late list then holds those numbers
+```
+
+When a run has cleaned its leads, it claims their numbers for the night; numbers that another list has claimed are
+held as `owned_by_another_list`, and the detail names the flow. No two lists can claim the same number, however
+their runs overlap, crash or are repeated: the ledger takes a claim only from a run that has looked at all others.
+A claim stands for the whole night, also when its load is refused or its run fails later: then nobody calls those
+numbers that night, until the owner's run is repeated. A run that only plans, and a flow that is not released,
+claims nothing and is waited for by nobody. What is claimed is the number that the clean step chose for a lead;
+other phones that you send in columns of your own are not looked at. A flow whose file is broken is not waited for.
 
 ## The source's fields, and drift
 

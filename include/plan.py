@@ -23,7 +23,7 @@ import polars as pl
 from include import guards
 from include.approval import WRITES, Approval, Decision, decide
 from include.flow_files import Recipe
-from include.leads.reasons import CALLED_LATER
+from include.leads.reasons import FIT_TO_CALL
 from include.leads.schema import OUTCOME_COLUMNS
 
 PAYLOAD: Final = "payload.csv"
@@ -380,7 +380,7 @@ def _valid_rows(cleaned: dict[str, Any], usable: int) -> int:
     repeats: int = sum(
         decided.get("rejected", {}).get(code, 0) for code in ("duplicate_key", "duplicate_phone")
     )
-    later: int = sum(decided.get("held", {}).get(code, 0) for code in CALLED_LATER)
+    later: int = sum(decided.get("held", {}).get(code, 0) for code in FIT_TO_CALL)
     suppressed: int = sum(decided.get("suppressed", {}).values())
     return usable + repeats + later + suppressed
 

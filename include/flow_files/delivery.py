@@ -92,6 +92,27 @@ class Delivery(FlowFile):
 
     source: Name = Field(description="Name of the source whose snapshot is delivered.")
     clean: CleanRules = Field(CleanRules(), description="How leads are cleaned.")  # type: ignore[call-arg]
+    owner_group: Name | None = Field(
+        None,
+        description="Lists that share this name call each number from one list a night: a number that another list of "
+        "the group has claimed is held (docs/hygiene.md).",
+    )
+    priority: int = Field(
+        100,
+        ge=1,
+        description="Which list of the group chooses first: the lowest number; among equals the first DAG id.",
+    )
+    priority_wait_minutes: int = Field(
+        120,
+        ge=0,
+        le=1440,
+        description="How long a run waits for the released lists of the group that choose before it.",
+    )
+    priority_missing: Literal["stop", "go_on"] = Field(
+        "stop",
+        description="When one of them has still not chosen. stop: the run fails. go_on: the run takes what is free; "
+        "the late list then holds those numbers.",
+    )
     guards: GuardLimits = Field(GuardLimits(), description="When nothing may be written.")  # type: ignore[call-arg]
     approval: Approval = Field(Approval(), description="When a person must approve a plan.")  # type: ignore[call-arg]
     released: bool = Field(

@@ -2,6 +2,7 @@
 
 What is decided, in this order; the first that applies is the row's reason:
 
+0. who was erased: by any readable number, or by an address among the lead's data (`include.erasure.erased`)
 1. phone: the first usable of the flow's phone fields is the lead's number; none usable is a reject. A number that
    earlier calls found out of service is not usable (`include.leads.calls`)
 2. suppression: a lead goes if ANY of its readable numbers is on a list, or asked in a call not to be called.
@@ -11,7 +12,8 @@ What is decided, in this order; the first that applies is the row's reason:
 4. the rule packs, where the flow names some: country, time zone, consent, calling hours (`include.leads.screening`)
 5. earlier calls: too soon, too often
 6. the flow's own rule, called with the leads that are still in
-7. duplicates by key, then by number, over the whole night; none of the leads above competes
+7. the other lists of the night: a number that one of them owns is held (`include.leads.owned`)
+8. duplicates by key, then by number, over the whole night; none of the leads above competes
 
 The leads stream through in slices, so that memory does not grow with their number; what grows is a few bytes
 a lead for the duplicates.
@@ -31,10 +33,12 @@ from typing import Any, Final
 
 import polars as pl
 
+from include.erasure.erased import Erased, hold_erased
 from include.leads import phones, user_rule
 from include.leads.calls import CallHistory
-from include.leads.duplicates import SHARE_ROWS, find_duplicates
+from include.leads.duplicates import SHARE_ROWS, among, find_duplicates
 from include.leads.fields import RULES, clean_fields
+from include.leads.owned import Owned, hold_owned
 from include.leads.reasons import REASONS
 from include.leads.rules import CleanRules
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS, SCREENED_COLUMNS
@@ -84,6 +88,8 @@ def clean(
     *,
     base: Path | None = None,
     calls: Sequence[Path] = (),
+    owned: Sequence[Owned] = (),
+    erased: Erased | None = None,
     now: datetime | None = None,
     slice_rows: int = SLICE_ROWS,
 ) -> CleanResult:
@@ -93,6 +99,7 @@ def clean(
     files of an earlier try are removed first. The caller commits the folder `out`.
     `base` is the folder that suppression files are relative to, `now` (UTC) what their age counts from; `calls` are
     the staged calls that `rules.calls` looks at (Parquet files of CALL_COLUMNS);
+    `owned` are the numbers that other lists of the night own; `erased` knows the customers who were erased;
     `slice_rows` bounds the memory and decides nothing.
 
     Raises CleanError for input that is no lead frame or repeats a row key, and if the rows written are not
@@ -122,9 +129,10 @@ def clean(
             )
             if history is not None:
                 decided = history.apply(decided, numbers)
+            decided = hold_erased(decided, numbers, erased)
             if rule is not None:
                 decided = user_rule.apply(rule, decided, list(KEPT_COLUMNS))
-            decided = decided.with_row_index("row", offset=rows_in)
+            decided = hold_owned(decided, owned).with_row_index("row", offset=rows_in)
             files.append(scratch / f"{index:05}.arrow")
             decided.write_ipc(files[-1])
             rows_in += leads.height
@@ -263,9 +271,11 @@ def _write(files: Sequence[Path], lost: pl.DataFrame, out: Path) -> tuple[list[P
     """Split each decided slice into its kept leads and its outcomes; return the files of both."""
     kept_files: list[Path] = []
     outcome_files: list[Path] = []
+    first = 0
     for file in files:
         decided = pl.read_ipc(file)
-        here = lost.join(decided.select("row"), on="row", how="semi")
+        here = among(lost, first, decided.height)
+        first += decided.height
         decided = decided.join(
             here.select("row", pl.col("reason").cast(pl.String), detail=pl.format("kept row {}", "kept")),
             on="row",

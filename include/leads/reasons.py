@@ -300,6 +300,12 @@ _ALL: Final = (
         "Do not call it. If the entry is wrong, have the list's owner remove it.",
     ),
     Reason(
+        "erased",
+        "suppressed",
+        "The lead is of a customer who was erased: known again by a keyed hash of a number or an address.",
+        "Do not call it, and find out who put it back into the source.",
+    ),
+    Reason(
         "asked_not_to_call",
         "suppressed",
         "In an earlier call somebody asked not to be called again: at a number of the lead, or as this lead.",
@@ -317,6 +323,13 @@ _ALL: Final = (
         "held",
         "The lead was called as often as the flow or a rule pack allows within so many hours; the detail says which.",
         "Nothing to do: a later run takes it.",
+    ),
+    # Held: by the other lists of the night. The detail names the flow.
+    Reason(
+        "owned_by_another_list",
+        "held",
+        "Another list of the flow's `owner_group` has claimed the number for this night.",
+        "Nothing to do: it is called from that list. Priorities in the flow files say which list comes first.",
     ),
     # Held: by a rule pack. The detail names rule, pack and version.
     Reason(
@@ -416,8 +429,13 @@ _ALL: Final = (
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({reason.code: reason for reason in _ALL})
 """Every reason by its code."""
 
-CALLED_LATER: Final = ("outside_calling_hours", "called_recently", "attempts_used_up")
-"""Reasons of leads that are fit to call, only not now: guards count them as valid."""
+FIT_TO_CALL: Final = (
+    "outside_calling_hours",
+    "called_recently",
+    "attempts_used_up",
+    "owned_by_another_list",
+)
+"""Reasons of leads that are fit to call, only not now or not from this list: guards count them as valid."""
 
 
 def page() -> str:

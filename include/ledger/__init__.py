@@ -32,6 +32,7 @@ from include.ledger.errors import (
     VendorPausedError,
 )
 from include.ledger.ledger import Ledger
+from include.ledger.owners import Claim
 from include.ledger.pace import Pace, Turn
 from include.ledger.reconcile import Counts, Reconciliation, reconcile
 from include.ledger.records import (
@@ -53,6 +54,7 @@ __all__ = [
     "Batch",
     "BatchPlan",
     "BatchStateError",
+    "Claim",
     "ClaimLostError",
     "Counts",
     "CountsError",

@@ -51,6 +51,12 @@ def digest(
     return hashlib.sha256(link.encode()).hexdigest()
 
 
+def about(connection: Connection, kind: str, load_id: str) -> list[dict[str, Any]]:
+    """Bodies of the records of one kind about one load or request, oldest first."""
+    query = select(evidence.c.body).where(evidence.c.kind == kind, evidence.c.load_id == load_id)
+    return [body for (body,) in connection.execute(query.order_by(evidence.c.seq))]
+
+
 def read_head(connection: Connection, *, locked: bool = False) -> Head:
     """The running count and the last hash."""
     query = select(evidence_head.c.count, evidence_head.c.hash)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from include.ledger import approvals, batches, events, evidence, loads, pace, resolve, targets, vendors
+from include.ledger import (
+    approvals,
+    batches,
+    erase,
+    events,
+    evidence,
+    loads,
+    owners,
+    pace,
+    resolve,
+    targets,
+    vendors,
+)
 from include.ledger.errors import UnknownTargetError
+from include.ledger.owners import Claim
 from include.ledger.pace import Pace, Turn
 from include.ledger.reconcile import Counts
 from include.ledger.records import (
@@ -372,6 +385,18 @@ class Ledger:
         """Batches that were being sent when something broke: they may or may not have reached the vendor."""
         return [batch for batch in self.batches(load_id) if batch.state == "intended"]
 
+    # Numbers of a night
+
+    def claims_of(self, group: str, night: str) -> list[Claim]:
+        """Which flows of a group have claimed numbers of a night, oldest claim first."""
+        with self._store.read() as connection:
+            return owners.of_night(connection, group, night)
+
+    def claim_numbers(self, group: str, night: str, mine: Claim, *, seen: Collection[Claim]) -> bool:
+        """Claim numbers of a night for good. False: others have claims that are not among those `seen`; look again."""
+        with self._store.write() as connection:
+            return owners.claim(connection, group, night, mine, seen)
+
     # Pace
 
     def take_turn(self, account: str, owner: str, limit: Pace) -> Turn | datetime:
@@ -428,6 +453,19 @@ class Ledger:
         """Append to the evidence: `body` is plain JSON and holds no personal data of leads."""
         with self._store.write() as connection:
             return evidence.append(connection, kind, load_id, body, self._now())
+
+    def records(self, kind: str, load_id: str) -> list[dict[str, Any]]:
+        """What the evidence says of one kind about one load or request, oldest first."""
+        with self._store.read() as connection:
+            return evidence.about(connection, kind, load_id)
+
+    def erase(self, named: Callable[[str], bool]) -> dict[str, int]:
+        """Take a customer out of people's words and vendors' answers; `evidence` counts records that name them still.
+
+        :param named: tells whether a text names the customer.
+        """
+        with self._store.write() as connection:
+            return erase.erase(connection, named)
 
     def head(self) -> Head:
         """Where the evidence ends; worth keeping elsewhere (see `include.ledger.evidence`)."""

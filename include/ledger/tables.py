@@ -27,7 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The newest migration. A database that is there already needs no Alembic to say so."""
 
 
@@ -187,6 +187,14 @@ pace = Table(
     Column("account", Text, primary_key=True),
     Column("turns", Json, nullable=False),
     Column("closed_until", UtcDateTime),
+)
+
+owners = Table(
+    "owners",
+    metadata,
+    Column("owner_group", Text, primary_key=True),
+    Column("night", Text, primary_key=True),
+    Column("claims", Json, nullable=False),
 )
 
 callbacks = Table(

@@ -17,6 +17,7 @@ from include.approval import WRITES
 from include.flow_files import Delivery
 from include.nights import chosen_night
 from listkeeper.operators.run import (
+    APPLY,
     RunOperator,
     asked_action,
     refuse_unknown_params,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from include.drift import Drift
     from include.flow_files import Recipe
     from include.guards import Refusal
+    from include.leads.clean import CleanResult
     from include.ledger import Ledger
     from include.staging import Manifest, RunFolder
 
@@ -114,7 +116,11 @@ class CleanLeadsOperator(DeliveryOperator):
     """
     Clean the snapshot's leads by the flow's rules: kept leads, and an outcome for every other.
 
-    Returns `{"clean", "kept", "decided", "changes", "suppression", "packs", "calls"}`.
+    A flow of an `owner_group` first waits, deferred, until the lists before it have claimed their numbers of the night,
+    and claims its own when it has cleaned. A run that only plans waits for nobody and claims nothing.
+
+    Returns `{"clean", "kept", "decided", "changes", "suppression", "packs", "calls", "late"}`; `late` names the lists
+    that should have chosen before this one and did not.
 
     :param found: what FindSnapshotOperator returned. (templated)
     """
@@ -126,11 +132,54 @@ class CleanLeadsOperator(DeliveryOperator):
         self.found = found
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with telling(context):
-            return self._clean(context)
+        from include.owners import before
+        from listkeeper.triggers.owners import OwnersTrigger
 
-    def _clean(self, context: Context) -> dict[str, Any]:
-        from include.leads.clean import clean
+        with telling(context):
+            late = self._late(before(self.flow))
+            if late and self._claims:
+                wait = timedelta(minutes=self.flow.priority_wait_minutes)
+                self.log.info("Waiting for %s to claim their numbers, at most %s.", ", ".join(late), wait)
+                self.defer(
+                    trigger=OwnersTrigger(
+                        group=str(self.flow.owner_group),
+                        night=self.found["night"],
+                        flows=late,
+                        deadline=(datetime.now(UTC) + wait).isoformat(),
+                    ),
+                    method_name="resume",
+                )
+            return self._clean(context, late)
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on after the wait for the lists before this one, whatever it brought."""
+        from include.owners import before
+
+        with telling(context):
+            late = self._late(before(self.flow))
+            if late and self.flow.priority_missing == "stop":
+                raise AirflowFailException(
+                    f"{', '.join(late)} choose their numbers of the night {self.found['night']} before this list "
+                    f"(owner_group {self.flow.owner_group}), and have not. Nothing was sent. Start them and clear this "
+                    "task, or write `priority_missing: go_on` in this flow's file."
+                )
+            return self._clean(context, late)
+
+    @property
+    def _claims(self) -> bool:
+        """Whether this run claims its numbers: one that sends nothing must not keep them from others."""
+        return self.flow.owner_group is not None and self.found["action"] == APPLY
+
+    def _late(self, flows: list[str]) -> list[str]:
+        """Those of the lists before this one that have not claimed their numbers of the night yet."""
+        from include.owners import missing
+        from listkeeper.hooks.ledger import open_ledger
+
+        if not flows:
+            return []
+        return missing(open_ledger(), str(self.flow.owner_group), self.found["night"], flows)
+
+    def _clean(self, context: Context, late: list[str]) -> dict[str, Any]:
         from include.staging import Manifest, RunFolder
 
         snapshot, out = RunFolder(self.found["snapshot"]), run_folder(context, "clean")
@@ -138,7 +187,7 @@ class CleanLeadsOperator(DeliveryOperator):
             parts = stack.enter_context(snapshot.reading("part-*.parquet"))
             calls, about_calls = self._calls(stack)
             scratch = stack.enter_context(out.writing())
-            result = clean(parts, self.flow.clean, scratch, base=settings.PROJECT_ROOT, calls=calls)
+            result = self._clean_and_claim(context, parts, calls, scratch)
             facts = {
                 "rows_in": result.rows_in,
                 "decided": result.outcomes,
@@ -146,6 +195,7 @@ class CleanLeadsOperator(DeliveryOperator):
                 "suppression": list(result.suppression),
                 "packs": result.packs,
                 "calls": None if result.calls is None else {**about_calls, **result.calls},
+                "late": late,
             }
             # The areas stay here: too many for an XCom, and only wanted to set nights against each other.
             told = facts | {"areas": result.areas}
@@ -154,6 +204,26 @@ class CleanLeadsOperator(DeliveryOperator):
             )
         self.log.info("%d leads came in, %d are kept.", result.rows_in, result.kept)
         return {"clean": out.path, "kept": result.kept, **facts}
+
+    def _clean_and_claim(
+        self, context: Context, parts: list[Path], calls: list[Path], out: Path
+    ) -> CleanResult:
+        """Clean, then claim the kept numbers; clean anew whenever another list of the group was faster."""
+        from include.leads.clean import clean
+        from include.owners import owned_by_others, write_claim
+        from listkeeper.hooks.ledger import open_ledger
+
+        dag_run, group, night = context["dag_run"], self.flow.owner_group, self.found["night"]
+        while True:
+            seen = open_ledger().claims_of(group, night) if group else []
+            owned = owned_by_others(seen, dag_run.dag_id)
+            result = clean(parts, self.flow.clean, out, base=settings.PROJECT_ROOT, calls=calls, owned=owned)
+            if group is None or not self._claims:
+                return result
+            mine = write_claim(dag_run.dag_id, dag_run.run_id, result.kept_files)
+            if open_ledger().claim_numbers(group, night, mine, seen=seen):
+                return result
+            self.log.info("Another list of %s has claimed numbers meanwhile; cleaning anew.", group)
 
     def _calls(self, stack: ExitStack) -> tuple[list[Path], dict[str, Any]]:
         """The staged calls that the flow's rules look at, and how old the newest of them are."""
@@ -279,6 +349,11 @@ class PlanLoadOperator(DeliveryOperator):
                 warnings=[
                     *(f"The source has changed: {change}." for change in self._contract_changes()),
                     *(found.text for found in drift),
+                    *(
+                        f"{late} comes before this list (owner_group {flow.owner_group}), and had not claimed its "
+                        "numbers of the night when this run did."
+                        for late in self.cleaned["late"]
+                    ),
                 ],
                 timing=self.timing,
                 now=datetime.now(UTC),
