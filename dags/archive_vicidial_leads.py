@@ -8,8 +8,9 @@ a worker, until the office is closed, stops before it opens, and goes on the nex
 run may last several nights; the next one begins when it has ended.
 
 **What.** `select` picks leads by the flow's rules from the dialer's own database (or takes a file of lead ids), `plan`
-counts them per rule, says how many fit tonight and when it ends, and asks the guards, `archive` sends batches of 500
-ids, `reconcile` adds up where every lead ended, `report` writes it down and turns the run red unless every lead is
+counts them per rule, says how many fit tonight and when it ends, and asks the guards, `approve` waits for a
+person where a guard stopped the plan (see Required Actions; else it is skipped), `archive` sends batches of 500 ids,
+`reconcile` adds up where every lead ended, `report` writes it down and turns the run red unless every lead is
 accounted for.
 
 **The form.** *What to do*: `plan` sends nothing; `apply` archives, and needs a *reason*. A flow whose file does not say

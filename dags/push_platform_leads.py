@@ -7,7 +7,8 @@ One DAG per flow file (`kind: push_platform_leads` in the flows folder).
 one.
 
 **What.** `clean` takes out bad numbers, repeats and suppressed leads; `plan` asks whether the list is being dialled
-and whether assigned agents are active, shows what would be added, and asks the guards. `load` looks the list up by name
+and whether assigned agents are active, shows what would be added, and asks the guards. `approve` waits for a person
+where a guard stopped the plan (see Required Actions; else it is skipped). `load` looks the list up by name
 and campaign (and creates it, where the file says so), hands the leads in as imports of 500, waits for them without a
 worker, and reads every page of their errors: each lead that the vendor refused stands in the rejects with the reason
 `vendor_row_error`. `reconcile` adds up where every row ended; `report` writes the report, the reject files and the
