@@ -6,9 +6,10 @@ One DAG per flow file (`kind: import_isales` in the flows folder).
 **When.** Each night, as soon as the snapshot of its source is complete; or by hand from the form.
 
 **What.** `find_snapshot` chooses the night, `clean` sorts out the leads, `plan` shows what would change and asks the
-guards, `approve` waits for a person where a guard stopped the plan (see Required Actions; else it is skipped), `load` writes exactly that plan as workbooks of at most 500,000 records, brings them to the SFTP server, asks
-iSales for their import and waits without a worker for the import tasks, `reconcile` adds up where every row ended,
-`report` writes it down and turns the run red unless every row is accounted for.
+guards, `approve` waits for a person where a guard stopped the plan (see Required Actions; else it is skipped), `load`
+writes exactly that plan as workbooks of at most 500,000 records, brings them to the SFTP server, asks iSales for their
+import and waits without a worker for the import tasks, `reconcile` adds up where every row ended, `report` writes it
+down and turns the run red unless every row is accounted for.
 
 **The form.** *Night*: empty takes the newest. *What to do*: `plan` sends nothing; `apply` sends, and needs a *reason*.
 A flow whose file does not say `released: true` only plans.

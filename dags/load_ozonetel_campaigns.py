@@ -6,11 +6,11 @@ One DAG per flow file (`kind: load_ozonetel` in the flows folder).
 **When.** Each night, as soon as the snapshot of its source is complete; or by hand from the form.
 
 **What.** `find_snapshot` chooses the night, `clean` sorts out the leads, `plan` shows what would be added, how long
-that takes at the vendor's limit and when it ends, and asks the guards. `approve` waits for
-a person where a guard stopped the plan (see Required Actions; else it is skipped). `load` sends exactly that plan in batches of at
-most 500 rows, never more than five a minute for the whole account, and waits without a worker for its turns and for the
-callback of every batch; rows that the vendor did not add are fetched and rejected with its reason. `reconcile` adds up
-where every row ended, `report` writes it down and turns the run red unless every row is accounted for.
+that takes at the vendor's limit and when it ends, and asks the guards. `approve` waits for a person where a guard
+stopped the plan (see Required Actions; else it is skipped). `load` sends exactly that plan in batches of at most 500
+rows, never more than five a minute for the whole account, and waits without a worker for its turns and for the callback
+of every batch; rows that the vendor did not add are fetched and rejected with its reason. `reconcile` adds up where
+every row ended, `report` writes it down and turns the run red unless every row is accounted for.
 
 **The form.** *Night*: empty takes the newest. *What to do*: `plan` sends nothing; `apply` sends, and needs a *reason*.
 A flow whose file does not say `released: true` only plans.

@@ -7,8 +7,8 @@ One DAG per flow file (`kind: load_purecallerid` in the flows folder).
 
 **What.** `find_snapshot` chooses the night, `clean` sorts out the leads, `plan` shows what would change and asks the
 guards, `approve` waits for a person where a guard stopped the plan (see Required Actions; else it is skipped), `load`
-sends exactly that plan and waits without a worker for PureCallerID's webhook, `reconcile` adds up where every row ended,
-`report` writes it down and turns the run red unless every row is accounted for.
+sends exactly that plan and waits without a worker for PureCallerID's webhook, `reconcile` adds up where every row
+ended, `report` writes it down and turns the run red unless every row is accounted for.
 
 **The form.** *Night*: empty takes the newest. *What to do*: `plan` sends nothing; `apply` sends, and needs a *reason*.
 A flow whose file does not say `released: true` only plans.
@@ -16,8 +16,9 @@ A flow whose file does not say `released: true` only plans.
 **Five9** lists are appended to or replaced; **RingCX** lists are only appended to, with one of three `dedupe` rules.
 
 **When it fails.** The report (linked on each task) says in words what is wrong.
-*refused*: a guard stopped it, nothing was sent. *not approved*: no person let it through.
-*uncertain*: the rows were sent and no webhook told how it ended; look at the list in the dialer, then run `listkeeper resolve`. *failed*: the vendor's own counts say so.
+*refused*: a guard stopped it, nothing was sent. *not approved*: no person let it through. *uncertain*: the rows were
+sent and no webhook told how it ended; look at the list in the dialer, then run `listkeeper resolve`. *failed*: the
+vendor's own counts say so.
 
 **May it be run again?** Yes. The same night twice is delivered once, an older night is refused, and after a crash the
 load is sent again only where that cannot put a lead on the list twice.
