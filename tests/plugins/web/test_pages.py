@@ -158,6 +158,33 @@ def test_the_first_page_shows_lists_and_loads(viewer, ledger, load, token):
     assert "outage &lt;at&gt; vendor" in viewer.get("/listkeeper/").text
 
 
+def test_a_paused_vendor_stands_above_the_lists(viewer, ledger):
+    ledger.pause_vendor("purecallerid", True, "ana", "outage <at> vendor")
+    page = viewer.get("/listkeeper/").text
+    assert "Everything that goes to <code>purecallerid</code>, by ana" in page
+    assert "outage &lt;at&gt; vendor" in page
+    ledger.pause_vendor("purecallerid", False, "ana", "over")
+    assert "Everything that goes to" not in viewer.get("/listkeeper/").text
+
+
+@pytest.mark.parametrize(
+    ("approved", "words"),
+    [
+        (True, "given by ben"),
+        (False, "refused"),
+        (None, "nobody answered in time"),
+        ("not yet", "waits for a person"),
+    ],
+)
+def test_a_run_that_asked_a_person(viewer, ledger, load, approved, words):
+    ledger.ask_approval(load.id, "page")
+    if approved != "not yet":
+        ledger.answer_approval(load.id, page="page", approved=approved, who="ben", why="<counted>")
+    page = viewer.get(PAGE).text
+    assert f"<dt>approval</dt><dd>{words}" in page
+    assert ("&lt;counted&gt;" in page) == (approved != "not yet")
+
+
 def test_an_empty_installation_says_what_will_be_here(viewer):
     page = viewer.get("/listkeeper/").text
     assert "No list has been loaded yet" in page and "No load has been opened yet" in page
