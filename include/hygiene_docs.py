@@ -104,6 +104,39 @@ The newest staged night may be `max_age_hours` old, and never older than the sho
 the flow want an opt-out followed; older calls stop the load (guard `calls_age`). Staged nights are not kept for
 ever: put opt-outs on a suppression list of your own too.
 
+## Scrub services
+
+What somebody else must say of the number that was chosen for a lead:
+
+```yaml
+clean:
+  scrub:
+    - {name: washed, checks: registry, file: s3://lists/washed.csv, max_age_days: 30}
+    - name: rnd
+      checks: reassigned
+      consent_date: consent_at         # field of the lead's data with the date of its consent
+      file: rnd.csv
+      words: {no: clear, yes: reassigned}
+      max_age_days: 45
+    - {name: types, checks: line_type, allow: [landline, voip], service: "my.scrubs:make", max_age_days: 90}
+```
+
+A file holds the answers that a service delivered: `phone`, `answer`, `checked` (the day of the answer, YYYY-MM-DD),
+and for `reassigned` the `consent_date` that was asked about. An answer counts for another date where it holds there
+too: not reassigned since May means not since June; reassigned since May means so since April. A `service` of your own
+is a class or function that takes the name and returns an object with `check(numbers, consent_dates)`
+(`include.leads.scrub.ScrubService`). Its answers are kept in the staging area, by hashes instead of numbers, and asked
+for again after `max_age_days`; whoever tries all numbers can still undo such a hash, so guard the staging area.
+
+| answer | what becomes of the lead |
+| --- | --- |
+| `listed`, `reassigned`, a type that is not in `allow` | suppressed: `scrub_listed`, `number_reassigned`, \
+`line_type_refused` |
+| none, too old, dated in the future, a word that `words` does not map | held: `scrub_unknown` |
+| no date of consent, for `reassigned` | held: `consent_missing` |
+
+A file that cannot be read, or a service that fails, stops the load. We checked none of this against a live service.
+
 ## One number, one list a night
 
 Flows that share an `owner_group` call each number from one list a night, whatever vendors and sources they have:

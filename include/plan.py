@@ -168,6 +168,7 @@ def make_plan(
         "timing": timing(to_send),
         "suppression": cleaned["suppression"],
         "packs": cleaned.get("packs"),
+        "scrub": cleaned.get("scrub", []),
         "calls": cleaned.get("calls"),
         "changes": dict(changes),
         "columns": [{"to": target, "from": source} for target, source in recipe.columns],

@@ -11,9 +11,10 @@ What is decided, in this order; the first that applies is the row's reason:
 3. customer key, where the flow needs one
 4. the rule packs, where the flow names some: country, time zone, consent, calling hours (`include.leads.screening`)
 5. earlier calls: too soon, too often
-6. the flow's own rule, called with the leads that are still in
-7. the other lists of the night: a number that one of them owns is held (`include.leads.owned`)
-8. duplicates by key, then by number, over the whole night; none of the leads above competes
+6. scrub services, asked for the number that was chosen (`include.leads.scrub`)
+7. the flow's own rule, called with the leads that are still in
+8. the other lists of the night: a number that one of them owns is held (`include.leads.owned`)
+9. duplicates by key, then by number, over the whole night; none of the leads above competes
 
 The leads stream through in slices, so that memory does not grow with their number; what grows is a few bytes
 a lead for the duplicates.
@@ -43,6 +44,7 @@ from include.leads.reasons import REASONS
 from include.leads.rules import CleanRules
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS, SCREENED_COLUMNS
 from include.leads.screening import Screening, attempt_hours
+from include.leads.scrub import Scrub
 from include.leads.suppression import Suppression, read_suppression
 
 SLICE_ROWS: Final = 25_000
@@ -76,6 +78,7 @@ class CleanResult:
     suppression: tuple[dict[str, Any], ...]  # per list: Suppression.about(), and hits: leads found on it
     areas: dict[str, int]  # area (area code of North America, else calling code) -> kept leads
     calls: dict[str, Any] | None  # CallHistory.about(); None without rules over calls
+    scrub: tuple[dict[str, Any], ...]  # Scrub.about()
     packs: dict[str, Any] | None  # Screening.about(), and `unchecked` rules; None without rule packs
     kept_files: tuple[Path, ...]
     outcome_files: tuple[Path, ...]
@@ -103,7 +106,7 @@ def clean(
     `slice_rows` bounds the memory and decides nothing.
 
     Raises CleanError for input that is no lead frame or repeats a row key, and if the rows written are not
-    exactly the rows read; SuppressionError and UserRuleError for lists and rules that cannot be used.
+    exactly the rows read; SuppressionError, ScrubError and UserRuleError for what cannot be used.
     """
     now = now or datetime.now(UTC)
     lists = [
@@ -114,6 +117,7 @@ def clean(
         hours = attempt_hours(rules.packs) if rules.packs else ()
         history = CallHistory(calls, rules.calls, region=rules.region, now=now, hours=hours)
     screening = Screening(rules.packs, now, history) if rules.packs else None
+    scrubs = [Scrub(entry, region=rules.region, base=base, now=now) for entry in rules.scrub]
     rule = user_rule.load(rules.rule) if rules.rule else None
     changes: Counter[str] = Counter(dict.fromkeys(RULES, 0))
     hits: Counter[str] = Counter()
@@ -130,6 +134,8 @@ def clean(
             if history is not None:
                 decided = history.apply(decided, numbers)
             decided = hold_erased(decided, numbers, erased)
+            for scrub in scrubs:
+                decided = scrub.apply(decided)
             if rule is not None:
                 decided = user_rule.apply(rule, decided, list(KEPT_COLUMNS))
             decided = hold_owned(decided, owned).with_row_index("row", offset=rows_in)
@@ -143,6 +149,8 @@ def clean(
         kept_files, outcome_files = _write(files, lost, out)
     finally:
         shutil.rmtree(scratch)
+        for scrub in scrubs:
+            scrub.keep()
     kept, kept_mark = _count(kept_files, "phone_field")
     ended, ended_mark = _count(outcome_files, "state", "reason")
     rows_out = kept.total() + ended.total()
@@ -162,6 +170,7 @@ def clean(
         suppression=tuple(entry.about() | {"hits": hits[entry.name]} for entry in lists),
         areas=_areas(kept_files),
         calls=history.about() if history else None,
+        scrub=tuple(entry.about() for entry in scrubs),
         packs=screening.about() | {"unchecked": list(rules.unchecked)} if screening else None,
         kept_files=tuple(kept_files),
         outcome_files=tuple(outcome_files),

@@ -311,6 +311,31 @@ _ALL: Final = (
         "In an earlier call somebody asked not to be called again: at a number of the lead, or as this lead.",
         "Do not call it. Put the number on your own suppression list too: staged calls are not kept for ever.",
     ),
+    # By a scrub service; the detail names the check and the answer
+    Reason(
+        "scrub_listed",
+        "suppressed",
+        "A scrub service found the number on a registry.",
+        "Do not call it. If the answer is wrong, take that up with the service.",
+    ),
+    Reason(
+        "number_reassigned",
+        "suppressed",
+        "The number was given to somebody else after the lead's consent.",
+        "Ask the customer for the present number; the consent does not hold for its new owner.",
+    ),
+    Reason(
+        "line_type_refused",
+        "suppressed",
+        "The number's type of line is none that the flow allows.",
+        "Give another number, or add the type to the check's `allow` in the flow file.",
+    ),
+    Reason(
+        "scrub_unknown",
+        "held",
+        "No scrub service gave an answer for the number that is young enough and that we know.",
+        "Have the service check the number, or map its words with `words` in the flow file.",
+    ),
     # Held: by earlier calls
     Reason(
         "called_recently",

@@ -6,7 +6,7 @@ Only pydantic is imported here, because flow files are read while Airflow parses
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -229,6 +229,48 @@ class CallRules(BaseModel):
     )
 
 
+class ScrubCheck(BaseModel):
+    """One question to a scrub service: on a registry, reassigned since the consent, or which type of line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name = Field(description="Short name, shown in reports: small letters, digits, - and _.")
+    checks: Literal["registry", "reassigned", "line_type"] = Field(
+        description="What is asked. Answers are clear or listed; clear or reassigned; or the type of line."
+    )
+    file: str | None = Field(
+        None,
+        pattern=r"\.(csv|parquet)$",
+        description="The service's answers as a file, here or s3://...: columns phone, answer, checked (YYYY-MM-DD), "
+        "and for reassigned consent_date, the date that was asked about.",
+    )
+    service: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description='Your own service instead, as "package.module:make": called with the name, it returns an '
+        "`include.leads.scrub.ScrubService`. Its answers are kept for max_age_days.",
+    )
+    max_age_days: int = Field(ge=0, description="Oldest answer that counts, in days.")
+    words: dict[str, str] = Field(
+        default_factory=dict,
+        description="The service's own words (small letters) for ours, such as {no: clear, yes: reassigned}.",
+    )
+    allow: tuple[str, ...] = Field((), description="line_type: the types that may be called.")
+    consent_date: DataField | None = Field(
+        None, description="reassigned: field of the lead's data with the date of its consent."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> ScrubCheck:
+        if (self.file is None) == (self.service is None):
+            raise ValueError("give exactly one of file and service")
+        if (self.checks == "line_type") != bool(self.allow):
+            raise ValueError("allow: line_type needs it, the others have none")
+        if (self.checks == "reassigned") != (self.consent_date is not None):
+            raise ValueError("consent_date: reassigned needs it, the others have none")
+        return self
+
+
 class CleanRules(BaseModel):
     """How a flow cleans its leads before it loads them."""
 
@@ -269,6 +311,9 @@ class CleanRules(BaseModel):
     calls: CallRules | None = Field(
         None, description="Rules over earlier calls: opt-outs, dead numbers, called recently, attempts."
     )
+    scrub: tuple[ScrubCheck, ...] = Field(
+        (), description="Questions to scrub services. A lead without an answer that counts is held."
+    )
     rule: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
@@ -288,12 +333,12 @@ class CleanRules(BaseModel):
             raise ValueError("each entry may stand only once")
         return value
 
-    @field_validator("suppression")
+    @field_validator("suppression", "scrub")
     @classmethod
-    def _names_differ(cls, value: tuple[SuppressionList, ...]) -> tuple[SuppressionList, ...]:
+    def _names_differ(cls, value: tuple[SuppressionList | ScrubCheck, ...]) -> Any:
         names = [entry.name for entry in value]
         if len(set(names)) != len(names):
-            raise ValueError("two suppression lists have the same name")
+            raise ValueError("two entries have the same name")
         return value
 
     @property

@@ -148,34 +148,39 @@ def _gather(batches: Iterable[pl.Series], region: str) -> tuple[pl.Series, int, 
 
 
 def _read_stored(settings: SuppressionList, url: str, region: str) -> _Read:
-    """Read a list from object storage: a copy of it is read, its age is that of the object.
+    """Read a list from object storage: a copy of it is read, its age is that of the object."""
+    with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
+        try:
+            local, changed = fetch(url, Path(scratch))
+        except SuppressionError as error:
+            raise SuppressionError(f"suppression list {settings.name}: {error}") from None
+        numbers, rows, unreadable, _, sha256 = _read_file(settings, local, region)
+    return numbers, rows, unreadable, changed, sha256
 
-    Where the storage does not tell when the object was changed, its age is unknown.
+
+def fetch(url: str, folder: Path) -> tuple[Path, datetime | None]:
+    """Copy an object into a folder; return the copy, and when the object was changed, None where its storage does not
+    tell.
+
+    Raises SuppressionError if it is missing, cannot be fetched, or changes meanwhile.
     """
     name = url.rpartition("/")[2]
-    with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
-        local = Path(scratch) / name
-        try:
-            place = UPath(url)
-            before = _state(place)
-            with place.open("rb") as source, local.open("wb") as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
-            after = _state(place)
-        except FileNotFoundError:
-            raise SuppressionError(
-                f"suppression list {settings.name}: there is no {name} at the place the flow file names"
-            ) from None
-        except Exception as error:  # each storage has its own; their words may hold an address or a key
-            raise SuppressionError(
-                f"suppression list {settings.name}: {name} cannot be fetched ({type(error).__name__}); check "
-                "the address, and the credentials of the worker"
-            ) from None
-        if before != after or local.stat().st_size != after[0]:
-            raise SuppressionError(
-                f"suppression list {settings.name}: {name} changed while it was read; run again"
-            )
-        numbers, rows, unreadable, _, sha256 = _read_file(settings, local, region)
-    return numbers, rows, unreadable, after[1], sha256
+    local = folder / name
+    try:
+        place = UPath(url)
+        before = _state(place)
+        with place.open("rb") as source, local.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+        after = _state(place)
+    except FileNotFoundError:
+        raise SuppressionError(f"there is no {name} at the place the flow file names") from None
+    except Exception as error:  # each storage has its own; their words may hold an address or a key
+        raise SuppressionError(
+            f"{name} cannot be fetched ({type(error).__name__}); check the address, and the credentials of the worker"
+        ) from None
+    if before != after or local.stat().st_size != after[0]:
+        raise SuppressionError(f"{name} changed while it was read; run again")
+    return local, after[1]
 
 
 def _state(place: UPath) -> tuple[int, datetime | None]:

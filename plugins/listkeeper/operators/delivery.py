@@ -119,8 +119,8 @@ class CleanLeadsOperator(DeliveryOperator):
     A flow of an `owner_group` first waits, deferred, until the lists before it have claimed their numbers of the night,
     and claims its own when it has cleaned. A run that only plans waits for nobody and claims nothing.
 
-    Returns `{"clean", "kept", "decided", "changes", "suppression", "packs", "calls", "late"}`; `late` names the lists
-    that should have chosen before this one and did not.
+    Returns `{"clean", "kept", "decided", "changes", "suppression", "scrub", "packs", "calls", "late"}`; `late` names
+    the lists that should have chosen before this one and did not.
 
     :param found: what FindSnapshotOperator returned. (templated)
     """
@@ -193,6 +193,7 @@ class CleanLeadsOperator(DeliveryOperator):
                 "decided": result.outcomes,
                 "changes": result.changes,
                 "suppression": list(result.suppression),
+                "scrub": list(result.scrub),
                 "packs": result.packs,
                 "calls": None if result.calls is None else {**about_calls, **result.calls},
                 "late": late,
@@ -211,13 +212,22 @@ class CleanLeadsOperator(DeliveryOperator):
         """Clean, then claim the kept numbers; clean anew whenever another list of the group was faster."""
         from include.leads.clean import clean
         from include.owners import owned_by_others, write_claim
+        from listkeeper.hooks.erasure import erased_customers
         from listkeeper.hooks.ledger import open_ledger
 
         dag_run, group, night = context["dag_run"], self.flow.owner_group, self.found["night"]
         while True:
             seen = open_ledger().claims_of(group, night) if group else []
             owned = owned_by_others(seen, dag_run.dag_id)
-            result = clean(parts, self.flow.clean, out, base=settings.PROJECT_ROOT, calls=calls, owned=owned)
+            result = clean(
+                parts,
+                self.flow.clean,
+                out,
+                base=settings.PROJECT_ROOT,
+                calls=calls,
+                owned=owned,
+                erased=erased_customers(),
+            )
             if group is None or not self._claims:
                 return result
             mine = write_claim(dag_run.dag_id, dag_run.run_id, result.kept_files)
@@ -387,6 +397,7 @@ class PlanLoadOperator(DeliveryOperator):
             | {
                 "to_send": plan["to_send"],
                 "suppression": plan["suppression"],
+                "scrub": plan["scrub"],
                 "packs": plan["packs"],
                 "calls": plan["calls"],
                 "refused_by": [refusal["guard"] for refusal in plan["refusals"]],
