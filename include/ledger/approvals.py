@@ -89,9 +89,18 @@ def require_fresh(connection: Connection, load: Load, target: Target, now: datet
 
 
 def standing(connection: Connection, target: Target) -> Standing:
-    """Where a list stands: what was applied to it last, and what was sent to it last."""
+    """Where a list stands: what was applied to it last and when, what was sent to it last and how often.
+
+    A load that was the last one before may send another batch, or be applied again: its id alone would not tell.
+    """
+    applied = None
+    if target.applied_load_id is not None and target.applied_at is not None:
+        applied = f"{target.applied_load_id} {target.applied_at.isoformat()}"
     last = loads_of.last_sent(connection, target.key)
-    return Standing(target.applied_load_id, None if last is None else last.id)
+    if last is None:
+        return Standing(applied, None)
+    attempts = select(func.sum(batches.c.attempts)).where(batches.c.load_id == last.id)
+    return Standing(applied, f"{last.id} {connection.execute(attempts).scalar_one()}")
 
 
 def _set(connection: Connection, load: Load, **values: object) -> None:

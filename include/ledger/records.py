@@ -124,7 +124,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a list stands: ids of the loads that were applied and sent to it last. Two equal ones: nothing happened."""
+    """Where a list stands, as marks of what was applied and sent to it last. Two equal ones: nothing happened."""
 
     applied: str | None
     sent: str | None
