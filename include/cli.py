@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from include import settings
-from include.explain import Finding, explain
+from include.explain import Finding, explain, story
 from include.flow_files import (
     KINDS,
     Delivery,
@@ -30,8 +31,10 @@ from include.flow_files import (
     load_flows,
     read_flow_file,
 )
+from include.leads.phones import to_e164
 from include.leads.schema import STATES
 from include.ledger import Head, Ledger, LedgerError, Load
+from include.plan import masked
 from include.report import report_markdown
 from include.staging import RunFolder, StagingError, run_path
 
@@ -135,15 +138,34 @@ def plan(asked: argparse.Namespace) -> Answer:
 
 
 def explain_row(asked: argparse.Namespace) -> Answer:
-    """Tell why a lead was loaded or not."""
+    """Tell why a lead was loaded or not: by one flow, or over all flows, nights and vendors."""
+    if len(asked.what) == 1:
+        return _story(asked)
+    flow, row_key = asked.what
     with _ledger() as ledger:
-        found = explain(ledger, asked.flow, asked.row_key, asked.runs)
+        found = explain(ledger, flow, row_key, asked.runs)
     if not found:
         raise CommandError(
-            f"The last {asked.runs} runs of {asked.flow} know no row {asked.row_key}. Either it was not in their "
+            f"The last {asked.runs} runs of {flow} know no row {row_key}. Either it was not in their "
             "source, or they have not ended."
         )
     return Answer([finding.to_dict() for finding in found], "\n\n".join(_told(finding) for finding in found))
+
+
+def _story(asked: argparse.Namespace) -> Answer:
+    who = sys.stdin.readline().strip() if asked.what == ["-"] else asked.what[0]
+    number = to_e164(pl.Series([who]), asked.region)[0].item()
+    shown = who if number is None else masked(f"+{number}")  # answers are kept in tickets and logs
+    with _ledger() as ledger:
+        found = story(ledger, who, asked.region, asked.runs)
+    if not found:
+        raise CommandError(
+            f"The last {asked.runs} runs of each flow know no lead {shown}. Either it was in no source, or its rows "
+            "are not staged any more."
+        )
+    lists = len({finding.dag_id for finding in found})
+    told = [f"{shown}: outcomes {len(found)}, flows {lists}; oldest first.", *map(_told, found)]
+    return Answer({"who": shown, "story": [finding.to_dict() for finding in found]}, "\n\n".join(told))
 
 
 def loads(asked: argparse.Namespace) -> Answer:
@@ -266,10 +288,19 @@ def parser() -> argparse.ArgumentParser:
         help="a flow (its newest plan), or one run",
     )
     command = add("explain", explain_row, "tell why a lead was loaded or not")
-    command.add_argument("flow", metavar="FLOW", help="name of the flow, or its DAG id")
-    command.add_argument("row_key", metavar="ROW_KEY", help="the lead's key, as in rejects.csv")
     command.add_argument(
-        "--runs", type=_count, default=10, metavar="N", help="how many runs to look into (10)"
+        "what",
+        nargs="+",
+        action=_OneOrTwo,
+        metavar="PHONE | KEY | FLOW ROW_KEY",
+        help="a phone, customer key or row key over all flows and nights (- reads it from standard input), or a row "
+        "key as in rejects.csv in the runs of one flow",
+    )
+    command.add_argument(
+        "--runs", type=_count, default=10, metavar="N", help="how many runs of a flow to look into (10)"
+    )
+    command.add_argument(
+        "--region", default="US", metavar="CC", help="country of numbers without a country code (US)"
     )
     command = add("loads", loads, "list the last loads")
     command.add_argument("flow", nargs="?", metavar="FLOW", help="only of this flow")
@@ -353,6 +384,7 @@ def _told(finding: Finding) -> str:
     counts = ", ".join(f"{name} {count:,}" for name, count in facts["vendor_counts"].items())
     lines = [
         f"{facts['dag_id']}, night {facts['night'] or 'unknown'}, run {facts['run']}",
+        f"  List {facts['list']}" if finding.load else "",
         f"  {finding.state}: {finding.reason} [{finding.code}]",
         f"  Detail: {finding.detail}" if finding.detail else "",
         f"  Fix: {finding.how_to_fix}" if finding.how_to_fix else "",
@@ -395,7 +427,7 @@ def _cell(value: object) -> str:
 
 
 class _OneOrTwo(argparse.Action):
-    """Takes a flow, or a DAG id and a run id."""
+    """Takes one word or two."""
 
     def __call__(
         self,
@@ -405,7 +437,7 @@ class _OneOrTwo(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if len(values) > 2:
-            raise argparse.ArgumentError(self, "give a flow, or a DAG id and a run id")
+            raise argparse.ArgumentError(self, f"give {self.metavar}")
         setattr(namespace, self.dest, values)
 
 

@@ -60,7 +60,7 @@ def with_leftovers(
         for file in own:
             shutil.copyfile(file, scratch / file.name)
         leads.write_parquet(scratch / "part-leftovers.parquet")
-        facts = {**manifest.facts, "leftovers": leads.height}
+        facts = {**manifest.facts, "leftovers": leads.height, "source": flow.source}
         out.commit(
             scratch,
             Manifest(

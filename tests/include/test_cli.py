@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
@@ -311,6 +312,58 @@ def test_explain_a_row_that_nobody_knows(call, run):
     code, text = call("explain", "ringcx", "77")
     assert code == 1
     assert "know no row 77" in text
+
+
+@pytest.mark.parametrize("who", ["2012000001", "+1 (201) 200-0001", "201.200.0001 x5"])
+def test_the_story_of_a_phone_over_nights(call, run, who):
+    run("r1")
+    run("r2", answers=True)
+    code, answer = call("explain", who, "--json")
+    assert (code, answer["who"]) == (0, "…01")
+    told = [(f["run"], f["row_key"], f["state"], f["code"]) for f in answer["story"]]
+    assert sorted(told[:2]) == [
+        ("r1", "1", "rejected", "duplicate_phone"),
+        ("r1", "4", "uncertain", "no_outcome"),
+    ]
+    assert sorted(told[2:]) == [
+        ("r2", "1", "rejected", "duplicate_phone"),
+        ("r2", "4", "delivered", "delivered"),
+    ]
+    (delivered,) = (f for f in answer["story"] if f["state"] == "delivered")
+    assert (delivered["vendor"], delivered["list"]) == ("purecallerid", TARGET)
+    assert (delivered["night"], delivered["batch"]) == (NIGHT, 1)
+    text = call("explain", who)[1]
+    assert text.startswith("…01: outcomes 4, flows 1; oldest first.")
+    assert f"List {TARGET}" in text
+    assert "2000001" not in text.replace("-", "") + json.dumps(answer)
+
+
+def test_the_story_of_a_key_and_of_a_row_the_pull_lost(call, run):
+    run()
+    assert [f["row_key"] for f in call("explain", "4", "--json")[1]["story"]] == ["4"]
+    assert [f["code"] for f in call("explain", "9", "--json")[1]["story"]] == ["source_unreadable"]
+
+
+def test_the_story_knows_keys_of_the_source_of_each_flow_only(call, run, monkeypatch):
+    load = run()
+    foreign = RunFolder("snapshots/others/2026-11-20/1")
+    leads = pl.DataFrame({"row_key": ["5"], "customer_key": ["K-5"], "phone1": ["2012000077"]})
+    with foreign.writing() as scratch:
+        pl.concat([pl.DataFrame(schema=LEAD_COLUMNS), leads], how="diagonal").write_parquet(
+            scratch / "part-0.parquet"
+        )
+        foreign.commit(scratch, Manifest("snapshot", 1, SOURCE_TIME, NIGHT))
+    assert load.snapshot.startswith("snapshots/callers/")
+    for who in ("2012000077", "K-5"):
+        code, text = call("explain", who)
+        assert code == 1, "row 5 of another source is another lead"
+        assert "2012000077" not in text
+
+
+def test_the_story_may_be_asked_for_on_standard_input(call, run, monkeypatch):
+    run()
+    monkeypatch.setattr("sys.stdin", io.StringIO("2012000005\n"))
+    assert [f["row_key"] for f in call("explain", "-", "--json")[1]["story"]] == ["5"]
 
 
 def test_loads(call, run):
