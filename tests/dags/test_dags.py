@@ -38,6 +38,10 @@ def parse(monkeypatch=None, flows: Path | None = None):
     )
 
 
+OF_NO_FLOW = {"erase_customer"}
+"""DAGs that are there once, whatever flow files there are."""
+
+
 @pytest.fixture(scope="module")
 def bag():
     return parse()
@@ -61,7 +65,7 @@ def test_every_dag_explains_itself_and_shares_the_defaults(bag):
         assert {"listkeeper"} < set(dag.tags)
         assert dag.description
         assert dag.max_active_runs <= 2 and not dag.catchup
-        assert dag.dag_id.count("__") == 1
+        assert dag.dag_id.count("__") == 1 or dag.dag_id in OF_NO_FLOW
         for task in dag.tasks:
             assert task.owner == "listkeeper"
             assert task.retries == 4 and isinstance(task.retry_policy, VendorRetryPolicy), task
@@ -148,7 +152,7 @@ def test_each_file_is_read_quickly_and_loads_nothing_heavy(file):
     seconds, heavy, names = json.loads(run_child(CHILD, file))
     assert [name for name in heavy if name not in before] == []
     assert seconds < 1.0
-    assert any("__" in name and not name.startswith("_") for name in names)
+    assert file.stem in OF_NO_FLOW or any("__" in name and not name.startswith("_") for name in names)
 
 
 def run_child(code: str, file: Path, *, without_file: bool = False) -> str:

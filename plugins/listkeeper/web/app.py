@@ -14,12 +14,12 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from listkeeper.links import PREFIX
-from listkeeper.web import pages, receiver
+from listkeeper.web import erasure, pages, receiver
 
 HEADERS: Final = {
     # The pages bring their style with them and need nothing else. Airflow shows them in a frame of its own.
     "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'self'",
+    "form-action 'self'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -58,6 +58,7 @@ def create_app() -> FastAPI:
     )
     made.include_router(receiver.router)
     made.include_router(pages.router)
+    made.include_router(erasure.router)
     made.add_exception_handler(AnyHTTPException, _refused)
     made.add_exception_handler(RequestValidationError, _not_found)
     made.add_middleware(Envelope)

@@ -75,7 +75,7 @@ def index(request: Request, user: GetUserDep) -> HTMLResponse:
     visible = _readable(user, {load.dag_id for load in [*recent, *applied.values()]})
     loads = [load for load in recent if load.dag_id in visible]
     own = {load.target for load in [*loads, *applied.values()] if load.dag_id in visible}
-    return _page(
+    return page(
         request,
         "index.html",
         paused_vendors=ledger.paused_vendors(),
@@ -102,7 +102,7 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
         if written is not None
         else report.report_markdown(plan, summary, [], [asdict(batch) for batch in batches])
     )
-    return _page(
+    return page(
         request,
         "run.html",
         dag_id=dag_id,
@@ -141,10 +141,11 @@ def _shown(batches: list[Batch]) -> list[Batch]:
 
 def message(request: Request, status: int, text: str) -> HTMLResponse:
     """A page that says one sentence."""
-    return _page(request, "message.html", status, text=text)
+    return page(request, "message.html", status, text=text)
 
 
-def _page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page from its template."""
     root = str(request.scope.get("root_path", ""))
     html = templates.get_template(template).render(
         root=root,
