@@ -155,9 +155,10 @@ class Campaign:
             self._ledger.claim_target(self._load, self._rules.callbacks + CLAIM_MARGIN)
             turn = self._ledger.take_turn(self._vendor.account, self._load, self._vendor.pace)
             if isinstance(turn, datetime):
-                if turn - self._now() > self._rules.nap:
+                left = turn - self._now()
+                if left > self._rules.nap:
                     return Pause("turn", turn)
-                self._sleep((turn - self._now()).total_seconds())
+                self._sleep(max(left.total_seconds(), 0.0))  # the moment may have come while we asked
                 continue
             try:
                 self._call(waiting[0])

@@ -162,7 +162,7 @@ class Clock:
         return self.begun + timedelta(seconds=(time.monotonic() - self.since) * SPEED)
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(max(seconds, 0.0) / SPEED)
+        time.sleep(seconds / SPEED)
 
 
 class Account:
@@ -273,7 +273,7 @@ class Night:
                     pause = campaign.run()
                     if pause is None:
                         return "done"
-                    seconds = (pause.until - self.clock.now()).total_seconds()
+                    seconds = max((pause.until - self.clock.now()).total_seconds(), 0.0)
                     self.clock.sleep(seconds if pause.kind == "turn" else min(seconds, 40))
             except SimulatedCrash:
                 continue
@@ -443,3 +443,17 @@ def test_nothing_is_lost_and_nothing_sent_twice(
         assert max(b.attempts for b in night.batches) <= most, "sent too often"
     if ended == "done" and duplicates == "skip_all" and not reading.get("duplicates"):
         assert not any(b.uncertain for b in night.batches), "sending again would have told"
+
+
+def test_a_turn_that_comes_free_while_it_is_asked_for(nights, crashes, monkeypatch):
+    night = nights("skip_all")
+    night.plan(preflight=False)
+    take_turn = Ledger.take_turn
+    answers = iter([lambda: night.clock.now()])  # past by the time that anybody reads it
+
+    def asked(*args):
+        return next(answers, lambda: take_turn(*args))()
+
+    monkeypatch.setattr(Ledger, "take_turn", asked)
+    assert night.run(crashes, preflight=False, patience=PATIENCE, tries=1) == "done"
+    night.judge()

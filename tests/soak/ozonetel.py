@@ -52,7 +52,7 @@ class Clock:
         return self.begun + timedelta(seconds=(time.monotonic() - self.since) * self.speed)
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(max(seconds, 0.0) / self.speed)
+        time.sleep(seconds / self.speed)
 
 
 def number(load: str, row: int) -> str:
@@ -112,7 +112,7 @@ def send(load: str, load_id: str, folder: str, clock: Clock, receiver: str) -> N
     while (pause := campaign.run()) is not None:
         assert isinstance(pause, Pause)
         # What a trigger does: a turn is waited for to the moment, callbacks are looked for again and again.
-        seconds = (pause.until - clock.now()).total_seconds()
+        seconds = max((pause.until - clock.now()).total_seconds(), 0.0)
         clock.sleep(seconds if pause.kind == "turn" else min(seconds, 3.0))
 
 
