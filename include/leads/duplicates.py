@@ -85,10 +85,13 @@ def _competing(files: Sequence[Path], column: str, lost: pl.DataFrame) -> pl.Laz
 
 def _losers(group: pl.DataFrame, keep: Literal["newest", "first"]) -> pl.DataFrame:
     """Return row and kept of all rows but the best of each value."""
-    if keep == "newest":
-        order = ["same", "uploaded_at", "row_key"]
-        group = group.sort(order, descending=[False, True, True], nulls_last=True)
+    if (
+        keep == "newest"
+    ):  # the largest time and key of each value, which is a third of the work of sorting by them
+        newest = group.group_by("same").agg(pl.col("uploaded_at").max())
+        best = group.join(newest, on=["same", "uploaded_at"], how="semi", nulls_equal=True)
+        best = best.group_by("same").agg(kept=pl.col("row_key").max())
     else:
-        group = group.sort("same", "row")
-    best = (pl.col("same") != pl.col("same").shift()).fill_null(value=True)
-    return group.with_columns(kept=pl.when(best).then("row_key").forward_fill()).filter(~best)
+        first = group.group_by("same").agg(pl.col("row").min())
+        best = group.join(first, on=["same", "row"], how="semi").select("same", kept="row_key")
+    return group.join(best, on="same").filter(pl.col("row_key") != pl.col("kept"))
