@@ -149,7 +149,11 @@ class PlatformPushFlow(Delivery):
         "still running is over by then.",
     )
     min_valid_share: float = Field(
-        0.5, ge=0, le=1, description="Smallest share of rows the vendor must take for a run to be green."
+        1.0,
+        ge=0,
+        le=1,
+        description="Smallest share of the sent rows that must be on the list for a run to be green. Rows are checked "
+        "before they are sent, so a refused one is news.",
     )
 
     @model_validator(mode="after")
