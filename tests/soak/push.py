@@ -41,6 +41,7 @@ PUSH = {
     "list": "Soak",
     "create_list": True,
     "released": True,
+    "min_valid_share": 0.9,  # the bad ones are known beforehand
     "lookup_minutes": 0.2,
     "columns": [
         {"to": "customerKey", "from": "customer_key"},
