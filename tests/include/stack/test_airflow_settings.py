@@ -36,13 +36,19 @@ def test_our_own_file_holds_what_the_flows_need() -> None:
     hosts = {c.conn_id: c.conn_host for c in settings.connections}
     assert hosts.pop("isales_sftp") == "127.0.0.1"
     assert hosts.pop("vicidial_db") == "vicidial.db", "the sandbox's own database file, not a server"
+    assert hosts.pop("listkeeper_erasure") is None, "a key, not a place"
     assert set(hosts.values()) == {SANDBOX_ADDRESS}
 
 
 def test_another_sandbox_port_moves_every_address_and_nothing_else() -> None:
     settings = read_settings(OWN)
     moved = at_sandbox(settings, "http://127.0.0.1:18900")
-    assert {c.conn_host for c in moved.connections} == {"http://127.0.0.1:18900", "127.0.0.1", "vicidial.db"}
+    assert {c.conn_host for c in moved.connections} == {
+        "http://127.0.0.1:18900",
+        "127.0.0.1",
+        "vicidial.db",
+        None,
+    }
     assert {c.conn_port for c in moved.connections} == {None, 18922}, "the SFTP server moves as far"
     assert [c.conn_password for c in moved.connections] == [c.conn_password for c in settings.connections]
     assert moved.pools == settings.pools

@@ -34,6 +34,7 @@ def browser(airflow_app, monkeypatch, staging_folder):
     connection = {"conn_type": "generic", "password": SECRET}
     monkeypatch.setenv("AIRFLOW_CONN_LISTKEEPER_ERASURE", json.dumps(connection))
     started: list[dict] = []
+    real = trigger_dag.trigger_dag
     monkeypatch.setattr(
         trigger_dag, "trigger_dag", lambda dag_id, **about: started.append({"dag": dag_id, **about})
     )
@@ -42,7 +43,7 @@ def browser(airflow_app, monkeypatch, staging_folder):
         client = TestClient(airflow_app, headers=HTML, follow_redirects=False)
         user = SimpleAuthManagerUser(username="ana", role=role)
         client.cookies.set("_token", airflow_app.state.auth_manager.generate_jwt(user))
-        client.started = started
+        client.started, client.real = started, real
         return client
 
     return opened
@@ -129,3 +130,37 @@ def test_without_a_key_nothing_is_taken(browser, monkeypatch):
 
 def test_a_form_that_is_too_large_is_refused(browser):
     assert browser().post(PAGE, data={"phone": "1" * 5000}).status_code == 413
+
+
+def test_the_run_in_airflow_keeps_the_id_only(browser, monkeypatch):
+    """The real trigger: what Airflow's own database holds afterwards."""
+    import sqlite3
+    from contextlib import closing
+    from pathlib import Path
+
+    from airflow.api.common import trigger_dag
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.utils.session import create_session
+
+    from tests.plugins.conftest import HOME
+
+    client = browser()
+    monkeypatch.setattr(trigger_dag, "trigger_dag", client.real)
+    folder = Path(__file__).parents[3] / "dags"
+    bag = BundleDagBag(
+        dag_folder=str(folder / "erase_customer.py"), bundle_path=folder, bundle_name="dags-folder"
+    )
+    with create_session() as session:
+        session.merge(DagBundleModel(name="dags-folder"))
+    sync_bag_to_db(bag, "dags-folder", None)
+    answer = client.post(PAGE, data={"phone": PHONE, "email": EMAIL})
+    assert answer.status_code == 200, answer.text
+    [run_id] = re.findall(r"erase__[0-9a-f]{32}", answer.text)
+    with closing(sqlite3.connect(f"file:{HOME / 'airflow.db'}?mode=ro", uri=True)) as opened:
+        [(conf, who)] = opened.execute(
+            "SELECT conf, triggering_user_name FROM dag_run WHERE run_id = ?", (run_id,)
+        ).fetchall()
+        everything = "\n".join(opened.iterdump())
+    assert json.loads(conf) == {"request": run_id.removeprefix("erase__")} and who == "ana"
+    assert not re.search(r"201\D{0,3}200\D?0003|nobody@", everything)
