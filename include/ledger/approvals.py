@@ -61,7 +61,8 @@ def answer(
     word = {True: "approved", False: "rejected", None: "unanswered"}[approved]
     values: dict[str, object] = {"approval": word, "approval_reason": why}
     if approved:
-        values |= {"approved_by": who, "approved_at": now, "good_until": now + good_for}
+        until = None if load.good_until is None else now + good_for
+        values |= {"approved_by": who, "approved_at": now, "good_until": until}
     _set(connection, load, **values)
     body = {"hash": load.plan_hash, "who": who, "why": why, "requested_by": load.requested_by, **facts}
     evidence.append(connection, word, load.id, body, now)
@@ -79,13 +80,18 @@ def require_fresh(connection: Connection, load: Load, target: Target, now: datet
 
     Neither stops a load that has begun: what it has sent itself is no news, and half a load helps nobody.
     """
-    tried = select(func.max(batches.c.attempts)).where(batches.c.load_id == load.id)
-    if load.good_until is None or connection.execute(tried).scalar():
+    if load.good_until is None:
         return
     if standing(connection, target) != Standing(load.planned_on_applied, load.planned_on_sent):
         raise ListChangedError(target.key, load.id)
     if now > load.good_until:
         raise PlanTooOldError(load.id, load.good_until)
+
+
+def begin(connection: Connection, load: Load) -> None:
+    """Write down that the load's first batch goes out: its plan cannot grow too old any more."""
+    if load.good_until is not None:
+        _set(connection, load, good_until=None)
 
 
 def standing(connection: Connection, target: Target) -> Standing:

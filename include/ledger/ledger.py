@@ -325,6 +325,7 @@ class Ledger:
             now = self._now()
             targets.require_claim(connection, load, now)
             batch_id = batches.intend(connection, load_id, seq, again=again, now=now)
+            approvals.begin(connection, load)
             return events.issue_token(connection, batch_id, load.vendor, now)
 
     def withdraw(self, load_id: str, seq: int, note: str) -> None:

@@ -24,8 +24,9 @@ SETTLED: Final[tuple[SettledState, ...]] = ("confirmed", "rejected", "uncertain"
 class Load:
     """One plan of one run for one list, and how it ended. `counts` is None until it is finished.
 
-    `good_until`: when the plan is too old to be applied. `planned_on_*`: where its list stood when it was planned.
-    `approval` is None where nobody needs to be asked; `approval_page` is a hash of what a person was shown.
+    `good_until`: when the plan is too old to be begun; None once it has begun. `planned_on_*`: where its list stood
+    when it was planned. `approval` is None where nobody needs to be asked; `approval_page` is a hash of what a person
+    was shown.
     """
 
     id: str

@@ -227,6 +227,25 @@ def test_a_load_that_has_begun_goes_on_however_old_its_plan_is(ledger, open_load
     ledger.claim_target(load.id, HOUR)
 
 
+def test_a_load_that_has_begun_and_is_planned_anew_begins_anew(ledger, open_load, clock):
+    load = open_load()
+    send(ledger, load, settle=False)
+    ledger.withdraw(load.id, 1, "not now")
+    ledger.release_target(load.id)
+    assert open_load().id == load.id
+    send(ledger, open_load(run_id="b"))
+    with pytest.raises(ListChangedError):
+        ledger.claim_target(load.id, HOUR)
+
+
+def test_an_approval_of_a_load_under_way_does_not_stop_it(ledger, open_load):
+    load = open_load(needs_approval=True)
+    yes(ledger, load)
+    send(ledger, load, settle=False)
+    yes(ledger, load)  # cleared, and answered again
+    ledger.claim_target(load.id, HOUR)
+
+
 # The list as it was planned for
 
 

@@ -68,9 +68,7 @@ class World:
             plan_hash=f"{run.name} {self.chance.randrange(2)}", mode="apply" if run.writes else "plan",
             requested_by="ana", reason=None, rows_in=20, standing=seen, good_for=GOOD_FOR, needs_approval=run.asks,
         )  # fmt: skip
-        if load.id != run.load:
-            run.begun = False
-        run.load, run.said_yes, run.fresh_until = load.id, False, self.clock() + GOOD_FOR
+        run.begun, run.load, run.said_yes, run.fresh_until = False, load.id, False, self.clock() + GOOD_FOR
         self.ledger.plan_batches(load.id, BATCHES)
 
     def ask(self, run: Run) -> None:
