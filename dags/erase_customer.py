@@ -30,7 +30,9 @@ from listkeeper.operators.erasure import (
 
 from include.flow_files import PlatformPushFlow, PlatformSource, load_flows
 
-flows = [*load_flows(PlatformSource)[0], *load_flows(PlatformPushFlow)[0]]
+sources, _ = load_flows(PlatformSource)
+pushes, _ = load_flows(PlatformPushFlow)
+connections = {source.connection for source in sources} | {push.connection for push in pushes}
 
 with DAG(
     dag_id="erase_customer",
@@ -58,6 +60,6 @@ with DAG(
         EraseCustomerOperator(
             task_id="erase",
             request="{{ params.request }}",
-            connections=sorted({flow.connection for flow in flows} or {"platform_default"}),
+            connections=sorted(connections or {"platform_default"}),
         ),
     )
