@@ -24,7 +24,7 @@ from tests.flows.test_push_flow import ODD_ZONE, Tenant, keys, push_file, tenant
 
 ROWS, BAD = 7, (2, 6)
 EXAMPLES = os.environ.get("CRASH_EXAMPLES")
-FLOW = push_file(list="Autumn", create_list=True, lookup_minutes=0.15 / 60)
+FLOW = push_file(list="Autumn", create_list=True, lookup_minutes=0.15 / 60, min_valid_share=0.5)
 GOOD = keys(*(n for n in range(ROWS) if n not in BAD))
 
 LEDGER_WRITES = (
