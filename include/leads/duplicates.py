@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-SHARE_ROWS: Final = 1_000_000  # leads for which values are looked at in one go; more are cut into shares
+SHARE_ROWS: Final = 2_000_000  # leads for which values are looked at in one go; more are cut into shares
 _AT_ONCE: Final = 8  # files read together: fewer take longer, more take more memory
 _PASSES: Final = (
     ("key", "customer_key", "duplicate_key"),
