@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -358,6 +359,22 @@ def test_the_story_knows_keys_of_the_source_of_each_flow_only(call, run, monkeyp
         code, text = call("explain", who)
         assert code == 1, "row 5 of another source is another lead"
         assert "2012000077" not in text
+
+
+def test_the_story_follows_leads_that_the_night_before_left_over(call, run, ledger, monkeypatch):
+    load = run()
+    with_leftovers = RunFolder(run_path(load.dag_id, "r1", "find_snapshot"))
+    with with_leftovers.writing() as scratch:
+        with_leftovers.commit(scratch, Manifest("snapshot", 0, facts={"source": "callers"}))
+    listed = Ledger.loads
+    monkeypatch.setattr(
+        Ledger,
+        "loads",
+        lambda *asked, **named: [
+            replace(one, snapshot=with_leftovers.path) for one in listed(*asked, **named)
+        ],
+    )
+    assert [f["row_key"] for f in call("explain", "2012000005", "--json")[1]["story"]] == ["5"]
 
 
 def test_the_story_may_be_asked_for_on_standard_input(call, run, monkeypatch):
