@@ -342,16 +342,7 @@ class Archiver:
     def _contradiction(self, work: _Work, problem: str) -> None:
         """Stop: a server that contradicts itself is not sent more leads. What it may have done is left uncertain."""
         if work.open_intent:
-            self._ledger.settle(
-                self._load,
-                work.batch.seq,
-                "uncertain",
-                delivered=0,
-                rejected=0,
-                uncertain=work.batch.rows,
-                vendor_counts=dict(work.counts),
-                note=problem,
-            )
+            self._ledger.leave_uncertain(work.batch, problem, work.counts)
         raise ArchiveStoppedError(
             f"Batch {work.batch.seq}: {problem} Look at the list, then clear this task."
         )

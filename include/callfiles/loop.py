@@ -136,7 +136,9 @@ class Importer:
                 self._settle(batch, task)
             elif give_up:
                 state = "no task by its id" if task is None else "not ended"
-                self._uncertain(batch, f"iSales did not tell in time how the import ended ({state}).")
+                self._ledger.leave_uncertain(
+                    batch, f"iSales did not tell in time how the import ended ({state})."
+                )
         return not any(batch.state == "accepted" for batch in self.batches)
 
     def problems(self) -> list[str]:
@@ -190,7 +192,7 @@ class Importer:
             return True
         if new:
             why = f"{len(new)} imports began since the request whose answer is lost; which one is ours cannot be told."
-            self._uncertain(batch, why)
+            self._ledger.leave_uncertain(batch, why)
             return True
         if self._now() - (batch.intended_at or self._now()) < self._rules.lookup:
             raise LostAnswerError(
@@ -198,8 +200,9 @@ class Importer:
                 "The answer to the import request is lost, and no new task shows yet. The next try looks again.",
             )
         if note.get("taken"):
-            self._uncertain(
-                batch, "iSales took the import, but its answer could not be read, and it shows no task."
+            self._ledger.leave_uncertain(
+                batch,
+                "iSales took the import, but its answer could not be read, and it shows no task.",
             )
             return True
         self._ledger.withdraw(
@@ -210,7 +213,7 @@ class Importer:
     def _settle(self, batch: Batch, task: ImportTask) -> None:
         if (batch.answer or {}).get("found") and task.counted not in (0, batch.rows):
             why = f"The import found after the lost answer counted {task.counted:,} records, not {batch.rows:,}."
-            self._uncertain(batch, f"{why} It may be somebody else's.")
+            self._ledger.leave_uncertain(batch, f"{why} It may be somebody else's.")
             return
         outcome = judge(task, batch.rows)
         self._ledger.settle(
@@ -225,18 +228,6 @@ class Importer:
         )
         log.info(
             "File %d: %d new, %d repeats, %d failed.", batch.seq, task.imported, task.repeated, task.failed
-        )
-
-    def _uncertain(self, batch: Batch, why: str) -> None:
-        self._ledger.settle(
-            self._load,
-            batch.seq,
-            "uncertain",
-            delivered=0,
-            rejected=0,
-            uncertain=batch.rows,
-            vendor_counts={},
-            note=why,
         )
 
     def _note(self, batch: Batch, **about: Any) -> None:

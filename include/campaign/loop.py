@@ -289,14 +289,5 @@ class Campaign:
                 return Pause("callbacks", max(ends))
         for batch in out:
             why = "no callback came" if self._rules.answers else "no callback address is set"
-            self._ledger.settle(
-                self._load,
-                batch.seq,
-                "uncertain",
-                delivered=0,
-                rejected=0,
-                uncertain=batch.rows,
-                vendor_counts={},
-                note=f"{why}: look at the campaign in the vendor's console",
-            )
+            self._ledger.leave_uncertain(batch, f"{why}: look at the campaign in the vendor's console")
         return None

@@ -377,6 +377,19 @@ class Ledger:
                 now=self._now(),
             )
 
+    def leave_uncertain(self, batch: Batch, why: str, vendor_counts: Mapping[str, int] | None = None) -> None:
+        """Settle every row of a batch as uncertain: nobody told how it ended. A person or late news can undo it."""
+        self.settle(
+            batch.load_id,
+            batch.seq,
+            "uncertain",
+            delivered=0,
+            rejected=0,
+            uncertain=batch.rows,
+            vendor_counts=vendor_counts or {},
+            note=why,
+        )
+
     def batches(self, load_id: str) -> list[Batch]:
         """The load's batches in order."""
         with self._store.read() as connection:

@@ -164,7 +164,7 @@ class Pusher:
         deadline = (batch.accepted_at or self._now()) + self._patience.ended
         if self._now() < deadline:
             return Wait((batch.vendor_ref,), deadline)
-        self._uncertain(
+        self._ledger.leave_uncertain(
             batch,
             f"The import did not end within {_hours(self._patience.ended)} (it is {done.word!r}); clear this task to "
             "ask again.",
@@ -189,8 +189,9 @@ class Pusher:
             self._close(batch, chunk, delivered=len(found), refused=missing, counts=counts)
             return None
         if batch.state == "accepted":
-            self._uncertain(
-                batch, "Its import broke off or is not known any more; what is missing is sent again."
+            self._ledger.leave_uncertain(
+                batch,
+                "Its import broke off or is not known any more; what is missing is sent again.",
             )
         log.warning(
             "Batch %d: %d of %d leads are there; the others are sent.", batch.seq, len(found), batch.rows
@@ -272,18 +273,6 @@ class Pusher:
             note=note,
         )
         log.info("Batch %d: %d delivered, %d refused.", batch.seq, delivered, len(refused))
-
-    def _uncertain(self, batch: Batch, why: str) -> None:
-        self._ledger.settle(
-            self._load,
-            batch.seq,
-            "uncertain",
-            delivered=0,
-            rejected=0,
-            uncertain=batch.rows,
-            vendor_counts={},
-            note=why,
-        )
 
     # Notes beside the ledger
 

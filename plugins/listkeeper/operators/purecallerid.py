@@ -224,15 +224,6 @@ class LoadListOperator(SendOperator):
             else f"No webhook told the outcome within {self.flow.callback_hours:g} hours"
         )
         why = f"{why}: all {batch.rows} rows are uncertain. Look at the list in the dialer, then resolve the load."
-        ledger.settle(
-            load.id,
-            SEQ,
-            "uncertain",
-            delivered=0,
-            rejected=0,
-            uncertain=batch.rows,
-            vendor_counts={},
-            note=why,
-        )
+        ledger.leave_uncertain(batch, why)
         ledger.release_target(load.id)
         self._stop(why)
