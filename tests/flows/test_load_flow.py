@@ -434,7 +434,7 @@ def test_relay_that_was_late(installation, relay, deliver, snapshot, vendor, san
     snapshot(20)
     run = deliver(ringcx(callback_hours=0.2 / 3600))
     assert run.summary["verdict"] == "uncertain"
-    wait_until(lambda: list(relay.glob("purecallerid/*/*.json")))
+    wait_until(lambda: any(b"FINALIZED" in file.read_bytes() for file in relay.glob("purecallerid/*/*.json")))
     run.clear("load")
     assert (run.state, run.counts) == ("success", {"delivered": 20})
     assert vendor.calls == 1

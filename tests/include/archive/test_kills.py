@@ -15,6 +15,7 @@ from include.archive.selection import LeadDatabase
 from include.leads.retention import Keep
 from include.ledger import reconcile
 from include.sandbox.server import SandboxServer
+from include.vendors.errors import VendorError
 from tests.include.archive.conftest import NIGHT, Job, Tables
 
 MakeJob = Callable[..., Job]
@@ -133,7 +134,9 @@ def test_killed_once_at_each_write_point(
 )
 @given(
     kills=st.lists(st.integers(0, 30), max_size=5),
-    faults=st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(1, 8)), max_size=3),
+    faults=st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(1, 8)), max_size=3).filter(
+        lambda faults: sum(fault == "agent_edits" for fault, _ in faults) < 2
+    ),
     unknown=st.sets(st.integers(9000, 9010), max_size=4),
     with_database=st.booleans(),
 )
@@ -146,7 +149,9 @@ def test_killed_again_and_again(
     unknown: set[int],
     with_database: bool,
 ) -> None:
-    """With the database every count is exact. Without it, only the place of every lead is: the contract cannot tell
+    """A lead that agents keep editing stays on the list (`test_loop.py`); here one of them does it once.
+
+    With the database every count is exact. Without it, only the place of every lead is: the contract cannot tell
     an unknown lead from an archived one once an answer is lost."""
     leads = [*range(1, 8), *sorted(unknown), *range(8, 13)]
     work = begin(sandbox, job, with_database=with_database, leads=leads)
@@ -154,5 +159,9 @@ def test_killed_again_and_again(
         sandbox.fault("vicidial", fault, nth=nth)
     for at in kills:
         run_until(work, at)
+    # Faults that meet at one batch use up the tries of a task; Airflow's next one goes on.
+    for _ in faults:
+        with suppress(VendorError):
+            work.run()
     assert work.run() is None
     assert_right(work, tables(), leads, exact=with_database)
