@@ -12,6 +12,8 @@ SANDBOX_PORT ?= 8900
 LEADS ?=
 # Seconds that the demo's runs may take.
 TIMEOUT ?= 300
+# Test processes side by side: many tests wait for a vendor, so one more than two cores need.
+WORKERS ?= 3
 STACK = --airflow-port $(AIRFLOW_PORT) --sandbox-port $(SANDBOX_PORT) $(if $(LEADS),--leads "$(LEADS)")
 
 .DEFAULT_GOAL := help
@@ -28,8 +30,8 @@ demo: $(STAMP) ## run tonight's flows once in the sandbox and show where every r
 up: $(STAMP) ## start the sandbox and Airflow with its UI, until Ctrl-C
 	@$(BIN)/python -m include.stack.up $(STACK)
 
-test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them; WORKERS=0 for one after the other)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types
 	$(BIN)/ruff check .

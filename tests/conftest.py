@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from include.sandbox.server import SandboxServer
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what runs longest, so that the rest runs beside it."""
+    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
+
+
 @pytest.fixture(scope="module")
 def small_sandbox() -> Iterator[SandboxServer]:
     """The sandbox with a hundred leads; reset it where a test needs its start."""
