@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what runs longest, so that the rest runs beside it."""
-    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
+    """Begin with the stacks, one after the other in one process; the files of all other tests run beside them."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/stack/"))
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("stack" if file.startswith("tests/stack/") else file))
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ FILES: Final = {
     "rejects.xlsx": ("report", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
     "rejects.csv": ("report", "text/csv; charset=utf-8"),
     "plan.json": ("plan", "application/json"),
+    "certificate.md": ("certificate", "text/plain; charset=utf-8"),
 }
 """Name of a file that can be read -> the step that leaves it, and its type."""
 
@@ -96,7 +97,8 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
     if not (plan or summary or load or files):
         raise HTTPException(404, "This run has left nothing yet, or house-keeping has removed it.")
     batches = ledger.batches(load.id) if load else []
-    written = _folder(dag_id, run_slug, "report").get("report.md")
+    texts = (_folder(dag_id, run_slug, FILES[name][0]).get(name) for name in ("report.md", "certificate.md"))
+    written = next((found for found in texts if found is not None), None)
     text = (
         written.decode()
         if written is not None

@@ -254,6 +254,7 @@ def test_pages_may_load_nothing_and_be_framed_by_airflow_alone(viewer):
         ),
         ("report", "report.md", "text/plain; charset=utf-8", "inline"),
         ("plan", "plan.json", "application/json", "inline"),
+        ("certificate", "certificate.md", "text/plain; charset=utf-8", "inline"),
     ],
 )
 def test_files_of_a_run(viewer, step, name, kind, place):
@@ -265,6 +266,12 @@ def test_files_of_a_run(viewer, step, name, kind, place):
     assert answer.headers["content-type"] == kind
     assert answer.headers["content-disposition"] == f'{place}; filename="{name}"'
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_page_of_an_erasure_is_its_certificate(viewer):
+    leave("certificate", certificate__md=b"# Erased\n\nrequest `r1`")
+    page = viewer.get(PAGE)
+    assert "<h1>Erased</h1>" in page.text and "files/certificate.md" in page.text
 
 
 @pytest.mark.parametrize(
