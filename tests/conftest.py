@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from include.sandbox.server import SandboxServer
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the stacks, one after the other in one process; the files of all other tests run beside them."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/stack/"))
