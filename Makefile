@@ -31,7 +31,7 @@ up: $(STAMP) ## start the sandbox and Airflow with its UI, until Ctrl-C
 	@$(BIN)/python -m include.stack.up $(STACK)
 
 test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them; WORKERS=0 for one after the other)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types
 	$(BIN)/ruff check .
