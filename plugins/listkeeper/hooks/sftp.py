@@ -29,7 +29,7 @@ from include.vendors.errors import (
 )
 
 if TYPE_CHECKING:
-    from paramiko import SFTPClient
+    from paramiko import SFTPClient, SFTPFile
 
 log = logging.getLogger(__name__)
 
@@ -162,14 +162,26 @@ class SftpUploadHook(SFTPHook):
     def _put(self, sftp: SFTPClient, local: Path, part: str, size: int, *, resume: bool) -> int:
         """Write a file, or what is missing of it; returns how much was there."""
         done = (_size(sftp, part) or 0) if resume else 0
-        done = done if done <= size else 0
-        with local.open("rb") as source, sftp.open(part, "r+b" if done else "wb") as target:
+        if done > size:
+            sftp.remove(part)
+            done = 0
+        with local.open("rb") as source, self._open_part(sftp, part) as target:
             target.set_pipelined(True)
             source.seek(done)
             target.seek(done)
             while block := source.read(BLOCK):
                 target.write(block)
         return done
+
+    @staticmethod
+    def _open_part(sftp: SFTPClient, part: str) -> SFTPFile:
+        """Open a part for writing, and never empty one that is there: another worker may be about to rename it."""
+        try:
+            return sftp.open(part, "wxb")
+        except FileNotFoundError:
+            raise
+        except OSError:  # it is there
+            return sftp.open(part, "r+b")
 
     def _compared(self, sftp: SFTPClient, path: str, size: int, digest: str, check: Check) -> How | None:
         """How a remote file was found to be the local one, None when it is not."""
