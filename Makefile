@@ -12,7 +12,7 @@ SANDBOX_PORT ?= 8900
 LEADS ?=
 # Seconds that the demo's runs may take.
 TIMEOUT ?= 300
-# Test processes side by side: many tests wait for a vendor, so one more than two cores need.
+# Test processes side by side: many tests wait for a vendor, so one more than there are cores is well used.
 WORKERS ?= 3
 STACK = --airflow-port $(AIRFLOW_PORT) --sandbox-port $(SANDBOX_PORT) $(if $(LEADS),--leads "$(LEADS)")
 
@@ -30,8 +30,13 @@ demo: $(STAMP) ## run tonight's flows once in the sandbox and show where every r
 up: $(STAMP) ## start the sandbox and Airflow with its UI, until Ctrl-C
 	@$(BIN)/python -m include.stack.up $(STACK)
 
-test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them; WORKERS=0 for one after the other)
-	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
+test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them); the ones on a whole stack alone, they need both cores
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/stack
+	$(BIN)/python -m pytest tests/stack
+else
+	$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: $(STAMP) ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -18,30 +18,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from include.sandbox.server import SandboxServer
-
-
-class ByFile(LoadScopeScheduling):
-    """Hands out whole files to the test processes, and all stacks to one: two at once would starve each other."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "stack" if file.startswith("tests/stack/") else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    return ByFile(config, log)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the stacks, which run longest, so that the rest runs beside them."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/stack/"))
 
 
 @pytest.fixture(scope="module")
