@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.ledger import Ledger
-from tests.flows.conftest import NO_ANSWER, answered, flow_file, numbers
+from tests.flows.conftest import flow_file, numbers
+from tests.flows.runs import NO_ANSWER, answered
 from tests.flows.test_load_flow import OLDER, ringcx
 
 ALWAYS = {"ask": "always"}

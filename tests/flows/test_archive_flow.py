@@ -8,19 +8,16 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 import yaml
-from airflow.sdk.definitions.xcom_arg import PlainXComArg
-from airflow.sdk.exceptions import TaskDeferred
 
 from include.ledger import Ledger
 from include.sandbox.server import SandboxServer
-from tests.flows.conftest import NO_ANSWER, DirectRun, Run, _first_event, answered
+from tests.flows.runs import NO_ANSWER, DirectRun, Run, answered
 
 KEY = "sandbox-vicidial-key"
 NIGHT = datetime(2026, 11, 21, 18, tzinfo=UTC)  # Saturday evening
@@ -70,44 +67,9 @@ def flow_file(**changes: Any) -> dict[str, Any]:
 
 
 class ArchiveRun(DirectRun):
-    """The tasks of an archive, one after the other; a task may wait as often as it likes."""
+    """The tasks of an archive, one after the other."""
 
-    waits = 0
-    when_waiting: Callable[[], None] = staticmethod(lambda: None)
-
-    def go(self, first: str = STEPS[0]) -> ArchiveRun:
-        for name in STEPS[STEPS.index(first) :]:
-            self._tasks[name] = self._end(self.dag.task_dict[name])
-        return self
-
-    def attempt(self, task: Any) -> None:
-        import asyncio
-        import copy
-
-        from airflow.sdk.module_loading import import_string
-
-        for key in [key for key in self._xcoms if key[0] == task.task_id]:
-            del self._xcoms[key]
-        task = copy.copy(task)
-        for field in task.template_fields:
-            value = getattr(task, field)
-            if isinstance(value, PlainXComArg):
-                setattr(task, field, self.xcom(value.operator.task_id))
-        instance = _instance(self, task.task_id)
-        context = {**self._about, "ti": instance, "task_instance": instance}
-        method, arguments = task.execute, {}
-        while True:
-            try:
-                result = self.asking(task, partial(method, context, **arguments))
-                break
-            except TaskDeferred as deferred:
-                self.waits += 1
-                self.when_waiting()
-                classpath, values = deferred.trigger.serialize()
-                trigger = import_string(classpath)(**json.loads(json.dumps(values)))
-                arguments = {"event": asyncio.run(_first_event(trigger))}
-                method = getattr(task, deferred.method_name)
-        self.push(task.task_id, "return_value", result)
+    steps = STEPS
 
     def assert_accounted(self, row_keys: set[str]) -> None:
         summary, outcomes = self.summary, self.outcomes
@@ -116,12 +78,6 @@ class ArchiveRun(DirectRun):
         for state, rows in outcomes["state"].value_counts().iter_rows():
             assert summary[state] == rows
         assert self.ledger.verify() == []
-
-
-def _instance(run: DirectRun, task_id: str) -> Any:
-    from tests.flows.conftest import _TaskInstance
-
-    return _TaskInstance(run, task_id)
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from include.ledger import Ledger
 from include.staging import RunFolder
-from tests.flows.conftest import STEPS, DirectRun, Vendor, flow_file, lead, make_snapshot, numbers
+from tests.flows.conftest import Vendor, flow_file, lead, make_snapshot, numbers
+from tests.flows.runs import STEPS, DirectRun
 
 ROWS = 12
 EXAMPLES = os.environ.get("CRASH_EXAMPLES")

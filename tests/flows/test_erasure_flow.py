@@ -22,7 +22,8 @@ from include.erasure.keys import ErasureKey
 from include.erasure.person import Person
 from include.ledger import Ledger
 from include.staging import RunFolder
-from tests.flows.conftest import NO_ANSWER, DirectRun, answered, flow_file, lead, numbers, phone
+from tests.flows.conftest import flow_file, lead, numbers, phone
+from tests.flows.runs import NO_ANSWER, DirectRun, answered
 
 SECRET = "an erasure key of the tests alone"
 STEPS = ("preview", "approve", "erase")

@@ -22,7 +22,8 @@ from listkeeper.hooks.sftp import SftpUploadHook
 
 from include.ledger import Ledger
 from include.staging import RunFolder
-from tests.flows.conftest import STEPS, lead, make_snapshot
+from tests.flows.conftest import lead, make_snapshot
+from tests.flows.runs import STEPS
 from tests.flows.test_crashes import Crashes, CrashingRun
 from tests.flows.test_import_flow import Campaign, import_file, settled, tenant  # noqa: F401
 

@@ -14,7 +14,8 @@ import yaml
 
 from include.snapshots import newest_snapshot
 from include.staging import RunFolder
-from tests.flows.conftest import Run, flow_file
+from tests.flows.conftest import flow_file
+from tests.flows.runs import Run
 
 SOURCE: dict[str, Any] = {
     "kind": "pull_platform_leads",

@@ -18,7 +18,8 @@ from listkeeper.hooks.platform import PlatformHook
 
 from include.ledger import Ledger
 from include.staging import RunFolder
-from tests.flows.conftest import STEPS, lead, make_snapshot
+from tests.flows.conftest import lead, make_snapshot
+from tests.flows.runs import STEPS
 from tests.flows.test_crashes import Crashes, CrashingRun
 from tests.flows.test_push_flow import ODD_ZONE, Tenant, keys, push_file, tenant  # noqa: F401
 

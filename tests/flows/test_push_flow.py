@@ -13,7 +13,8 @@ from listkeeper.hooks.platform import PlatformHook
 
 from include.push import loop
 from include.vendors.platform import LeadQuery, ListQuery
-from tests.flows.conftest import answered, lead, make_snapshot
+from tests.flows.conftest import lead, make_snapshot
+from tests.flows.runs import answered
 
 CAMPAIGN = 3
 TOKEN = "sandbox-platform-token"
