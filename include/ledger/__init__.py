@@ -34,10 +34,11 @@ from include.ledger.errors import (
 from include.ledger.ledger import Ledger
 from include.ledger.owners import Claim
 from include.ledger.pace import Pace, Turn
-from include.ledger.reconcile import Counts, Reconciliation, reconcile
+from include.ledger.reconcile import Reconciliation, reconcile
 from include.ledger.records import (
     Batch,
     BatchPlan,
+    Counts,
     Event,
     Evidence,
     Head,

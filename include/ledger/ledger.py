@@ -23,10 +23,10 @@ from include.ledger import (
 from include.ledger.errors import UnknownTargetError
 from include.ledger.owners import Claim
 from include.ledger.pace import Pace, Turn
-from include.ledger.reconcile import Counts
 from include.ledger.records import (
     Batch,
     BatchPlan,
+    Counts,
     Event,
     Evidence,
     Head,

@@ -8,8 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from include.ledger.errors import CountsError, UnknownLoadError
-from include.ledger.reconcile import Counts
-from include.ledger.records import Load, LoadState, Standing
+from include.ledger.records import Counts, Load, LoadState, Standing
 from include.ledger.store import insert_new
 from include.ledger.tables import batches, loads
 

@@ -8,34 +8,13 @@ always balances.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
-from include.ledger.records import Batch
+from include.ledger.records import Batch, Counts
 
 DECIDED_STATES: Final = ("rejected", "suppressed", "held")
 """The ends that we decide ourselves. Only a vendor's answer makes a row delivered, or leaves it uncertain."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Rows of one load by where they ended."""
-
-    rows_in: int
-    delivered: int = 0
-    rejected: int = 0
-    suppressed: int = 0
-    held: int = 0
-    uncertain: int = 0
-
-    @property
-    def accounted(self) -> bool:
-        """Whether each row that came in ended somewhere, and none twice."""
-        return self.rows_in == self.delivered + self.rejected + self.suppressed + self.held + self.uncertain
-
-    def to_dict(self) -> dict[str, int]:
-        """The counts as plain JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

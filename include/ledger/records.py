@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-if TYPE_CHECKING:
-    from include.ledger.reconcile import Counts
+from typing import Any, Final, Literal
 
 Mode = Literal["apply", "plan"]
 LoadState = Literal["open", "done", "failed", "refused", "planned", "uncertain"]
@@ -18,6 +15,27 @@ Word = Literal["needed", "approved", "rejected", "unanswered"]
 """A person's word on a plan that asks for one; only `approved` lets it be written."""
 
 SETTLED: Final[tuple[SettledState, ...]] = ("confirmed", "rejected", "uncertain")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of one load by where they ended."""
+
+    rows_in: int
+    delivered: int = 0
+    rejected: int = 0
+    suppressed: int = 0
+    held: int = 0
+    uncertain: int = 0
+
+    @property
+    def accounted(self) -> bool:
+        """Whether each row that came in ended somewhere, and none twice."""
+        return self.rows_in == self.delivered + self.rejected + self.suppressed + self.held + self.uncertain
+
+    def to_dict(self) -> dict[str, int]:
+        """The counts as plain JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
