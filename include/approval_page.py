@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from include.approval import Approval
-from include.report import plan_markdown
+from include.report.plan import plan_markdown
 
 HEADLINES: Final = {
     "REPLACE": "Replace the list {list} by {rows} rows?",

@@ -35,7 +35,7 @@ from include.leads.phones import to_e164
 from include.leads.schema import STATES
 from include.ledger import Head, Ledger, LedgerError, Load
 from include.plan import masked
-from include.report import report_markdown
+from include.report.run import report_markdown
 from include.staging import RunFolder, StagingError, run_path
 
 GOOD, WRONG = 0, 1

@@ -1,7 +1,7 @@
 """Large workbooks (.xlsx) of text cells, written as a stream by a compiled writer, split into files of a size.
 
 Every cell is text: what begins with = stays text, leading zeros and twenty digits stay as they are. Memory does not
-grow with the rows. The small workbooks that people read are `include.report`'s.
+grow with the rows. The small workbooks that people read are `include.report.rejects`'.
 """
 
 from __future__ import annotations

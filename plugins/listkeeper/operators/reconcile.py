@@ -171,7 +171,8 @@ class ReportOperator(RunOperator):
         self.summary = summary
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from include.report import report_markdown, write_rejects
+        from include.report.rejects import write_rejects
+        from include.report.run import report_markdown
         from include.staging import Manifest
         from listkeeper.hooks.ledger import open_ledger
 

@@ -26,9 +26,12 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from upath import UPath
 
-from include import report, settings
+from include import settings
 from include.leads.schema import STATES
 from include.ledger import Batch, Ledger, Load
+from include.report.plan import PLAN_TITLE
+from include.report.reasons import REJECTS_TITLE
+from include.report.run import report_markdown
 from include.staging import RunFolder, slug
 from listkeeper.hooks.ledger import open_ledger
 from listkeeper.links import PREFIX
@@ -48,7 +51,7 @@ FILES: Final = {
 """Name of a file that can be read -> the step that leaves it, and its type."""
 
 DOWNLOADS: Final = ("rejects.xlsx", "rejects.csv")
-ANCHORS: Final = {report.PLAN_TITLE: "plan", report.REJECTS_TITLE: "rejects"}
+ANCHORS: Final = {PLAN_TITLE: "plan", REJECTS_TITLE: "rejects"}
 TONES: Final = {"done": "good", "refused": "warn", "failed": "bad", "uncertain": "bad"}
 
 DagId = Annotated[str, Path(pattern=r"^[\w-]+(\.[\w-]+)*$", max_length=250)]
@@ -102,7 +105,7 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
     text = (
         written.decode()
         if written is not None
-        else report.report_markdown(plan, summary, [], [asdict(batch) for batch in batches])
+        else report_markdown(plan, summary, [], [asdict(batch) for batch in batches])
     )
     return page(
         request,

@@ -18,7 +18,7 @@ from include.hours import OfficeHours
 from include.leads.retention import ArchiveGuards
 from include.ledger import Batch
 from include.plan import PLAN, SENT, PlanError, check_plan
-from include.report import report_markdown
+from include.report.run import report_markdown
 from include.vendors.vicidial import Flags
 
 JOBURG = OfficeHours(zone="Africa/Johannesburg", week={"mon-fri": "08:00-17:00"})
