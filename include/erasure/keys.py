@@ -34,7 +34,7 @@ class ErasureKey:
 
     def hash(self, kind: str, value: str) -> str:
         """Keyed hash of a number (E.164) or an address, as hex; `kind` keeps the two apart."""
-        return hmac.digest(self._derived("hash"), f"{kind}:{value}".encode(), "sha256").hex()
+        return hmac.digest(self.derived("hash"), f"{kind}:{value}".encode(), "sha256").hex()
 
     @property
     def check(self) -> str:
@@ -58,11 +58,12 @@ class ErasureKey:
             ) from None
         return content
 
-    def _derived(self, purpose: str) -> bytes:
+    def derived(self, purpose: str) -> bytes:
+        """A key of 32 bytes for one purpose: whoever has it learns nothing of the secret or of the other keys."""
         derived: bytes = hmac.digest(self.secret.encode(), f"listkeeper erasure {purpose}".encode(), "sha256")
         return derived
 
     def _fernet(self) -> Any:
         from cryptography.fernet import Fernet
 
-        return Fernet(base64.urlsafe_b64encode(self._derived("seal")))
+        return Fernet(base64.urlsafe_b64encode(self.derived("seal")))
