@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from include.zones import Zone
+
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: Final[tuple[Day, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Span = tuple[int, int]
@@ -37,7 +39,7 @@ class OfficeHours(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    zone: str = Field(description="IANA time zone of the office, such as Africa/Johannesburg.")
+    zone: Zone = Field(description="IANA time zone of the office, such as Africa/Johannesburg.")
     week: dict[str, str] = Field(
         description="Weekday or range of weekdays -> its hours: {mon-fri: '08:00-17:00', sat: '09:00-13:00'}. Several "
         "spans of one day are set apart by commas; a shift over midnight is two spans, 22:00-24:00 and 00:00-06:00 of "
@@ -48,17 +50,6 @@ class OfficeHours(BaseModel):
         None,
         description="ISO code of a country, or of a part of it (ZA, US-CA), whose public holidays close the office.",
     )
-
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(
-                f"{value!r} is no IANA time zone; write one such as Africa/Johannesburg"
-            ) from None
-        return value
 
     @field_validator("week")
     @classmethod

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from include.zones import known_zone as known_zone
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=60)]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -28,12 +29,3 @@ class FlowFile(BaseModel):
     def dag_id(self) -> str:
         """Id of the DAG this file becomes."""
         return f"{self.kind}__{self.name}"
-
-
-def known_zone(value: str) -> str:
-    """Return an IANA zone name unchanged. Raises ValueError for a name that is none."""
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"{value!r} is no IANA time zone; write one such as Australia/Sydney") from None
-    return value

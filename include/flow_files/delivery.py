@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -90,6 +90,9 @@ class ReleasedBackfill(BaseModel):
 class Delivery(FlowFile):
     """What every flow that writes to a vendor's list has in common."""
 
+    vendor: ClassVar[str]
+    """Name of the vendor that is called."""
+
     source: Name = Field(description="Name of the source whose snapshot is delivered.")
     clean: CleanRules = Field(CleanRules(), description="How leads are cleaned.")  # type: ignore[call-arg]
     owner_group: Name | None = Field(
@@ -140,9 +143,19 @@ class Delivery(FlowFile):
         return self
 
     @property
-    def vendor(self) -> str:
-        """Name of the vendor that is called."""
-        raise NotImplementedError
+    def mapping(self) -> tuple[tuple[str, str], ...]:
+        """Target column and source of each, in order."""
+        return tuple((column.to, column.source) for column in self.columns)
+
+    @property
+    def targets(self) -> list[str]:
+        """Target columns, in order."""
+        return [column.to for column in self.columns]
+
+    def need_clean_phone(self, target: str) -> None:
+        """Raise ValueError when the column that is called comes from anything but the cleaned number."""
+        if dict(self.mapping).get(target) != "phone":
+            raise ValueError(f"the column {target} must come from `phone`, the cleaned number")
 
     @property
     def target(self) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Literal
-from zoneinfo import ZoneInfo
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from include.flow_files.base import Text, known_zone
+from include.flow_files.base import Text
 from include.flow_files.delivery import Delivery, Recipe
 from include.leads.rules import PhoneField
 from include.vendors import isales, isales_rows
+from include.zones import Zone, next_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,6 +27,8 @@ class IsalesFlow(Delivery):
     caller, customField, recycleTime, priority and callData. Targets `callData.<field>` are gathered into one JSON
     object.
     """
+
+    vendor: ClassVar[str] = isales.VENDOR
 
     kind: Literal["import_isales"]
     connection: Text = Field("isales_default", description="Airflow connection of type isales.")
@@ -50,7 +52,7 @@ class IsalesFlow(Delivery):
         description="The file server's registered path as our own login sees it, such as /home/sftp; empty: the "
         "login's own folder.",
     )
-    zone: Text = Field("UTC", description="IANA time zone of the tenant: of recycleTime and import_at.")
+    zone: Zone = Field("UTC", description="IANA time zone of the tenant: of recycleTime and import_at.")
     import_at: str | None = Field(
         None, description="Time of day (HH:MM) at which iSales imports; left out, at once."
     )
@@ -115,11 +117,6 @@ class IsalesFlow(Delivery):
         description="Smallest share of rows that must be new to the campaign for a green run.",
     )
 
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        return known_zone(value)
-
     @field_validator("folder")
     @classmethod
     def _folder_fits(cls, value: str) -> str:
@@ -136,22 +133,15 @@ class IsalesFlow(Delivery):
 
     @model_validator(mode="after")
     def _what_the_vendor_takes(self) -> IsalesFlow:
-        targets = [column.to for column in self.columns]
-        problems = isales_rows.column_problems(targets)
+        problems = isales_rows.column_problems(self.targets)
         if problems:
             raise ValueError("; ".join(problems))
-        if next(column.source for column in self.columns if column.to == "called") != "phone":
-            raise ValueError("the column called must come from `phone`, the cleaned number")
-        if self.caller is not None and "caller" in targets:
+        self.need_clean_phone("called")
+        if self.caller is not None and "caller" in self.targets:
             raise ValueError("caller: give the number here or map a column to it, not both")
         if unknown := sorted(set(self.number_types) - set(self.clean.phones)):
             raise ValueError(f"number_types: {', '.join(unknown)} is not among clean.phones")
         return self
-
-    @property
-    def vendor(self) -> str:
-        """Name of the vendor that is called."""
-        return isales.VENDOR
 
     @property
     def target(self) -> str:
@@ -167,7 +157,7 @@ class IsalesFlow(Delivery):
     def recipe(self) -> Recipe:
         """Rows are only added, and a row that comes again is a repeat."""
         return Recipe(
-            columns=tuple((column.to, column.source) for column in self.columns),
+            columns=self.mapping,
             phone="phone",
             replaces=False,
             updates=False,
@@ -207,7 +197,4 @@ class IsalesFlow(Delivery):
         """When iSales begins an import that was asked for at a moment (aware)."""
         if self.import_at is None:
             return asked
-        hour, minute = isales.read_time(self.import_at)
-        local = asked.astimezone(ZoneInfo(self.zone))
-        at = local.replace(hour=hour, minute=minute, second=0, microsecond=0, fold=0)
-        return at if at > local else at + timedelta(days=1)
+        return next_at(self.import_at, self.zone, asked)

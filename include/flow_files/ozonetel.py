@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
-from zoneinfo import ZoneInfo
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from include.flow_files.base import Text, known_zone
+from include.flow_files.base import Text
 from include.flow_files.delivery import Delivery, Recipe
 from include.vendors import ozonetel
+from include.zones import Zone, next_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +22,8 @@ class OzonetelFlow(Delivery):
     `columns` are the `map` of the vendor's page: each `to` is a header of the campaign's mapping file, spelled
     exactly so, and PhoneNumber is among them.
     """
+
+    vendor: ClassVar[str] = ozonetel.VENDOR
 
     kind: Literal["load_ozonetel"]
     connection: Text = Field("ozonetel_default", description="Airflow connection of type ozonetel.")
@@ -57,7 +59,7 @@ class OzonetelFlow(Delivery):
         pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
         description="Time of day after which no batch is sent, such as 07:30; what is left is held for the next night.",
     )
-    zone: Text | None = Field(None, description="IANA time zone of end_by; needed with it.")
+    zone: Zone | None = Field(None, description="IANA time zone of end_by; needed with it.")
     callback_hours: float = Field(
         2.0,
         gt=0,
@@ -72,30 +74,19 @@ class OzonetelFlow(Delivery):
         "campaign already count as added.",
     )
 
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, value: str | None) -> str | None:
-        return None if value is None else known_zone(value)
-
     @model_validator(mode="after")
     def _what_the_vendor_takes(self) -> OzonetelFlow:
         problems = ozonetel.load_problems(
-            columns=[column.to for column in self.columns],
+            columns=self.targets,
             agent_wise=self.agent_wise,
             skill_wise=self.skill_wise,
         )
         if problems:
             raise ValueError("; ".join(problems))
-        if next(column.source for column in self.columns if column.to == ozonetel.PHONE) != "phone":
-            raise ValueError(f"the column {ozonetel.PHONE} must come from `phone`, the cleaned number")
+        self.need_clean_phone(ozonetel.PHONE)
         if (self.end_by is None) != (self.zone is None):
             raise ValueError("end_by and zone: give both, or neither")
         return self
-
-    @property
-    def vendor(self) -> str:
-        """Name of the vendor that is called."""
-        return ozonetel.VENDOR
 
     @property
     def target(self) -> str:
@@ -111,7 +102,7 @@ class OzonetelFlow(Delivery):
     def recipe(self) -> Recipe:
         """Rows are only added; how they are shaped is `include.campaign.rows`."""
         return Recipe(
-            columns=tuple((column.to, column.source) for column in self.columns),
+            columns=self.mapping,
             phone="phone",
             replaces=False,
             updates=False,
@@ -144,7 +135,4 @@ class OzonetelFlow(Delivery):
         """When a load that began at a moment (aware) must stop, None where it need not."""
         if self.end_by is None or self.zone is None:
             return None
-        local = begun.astimezone(ZoneInfo(self.zone))
-        hour, minute = map(int, self.end_by.split(":"))
-        end = local.replace(hour=hour, minute=minute, second=0, microsecond=0, fold=0)
-        return end if end > local else end + timedelta(days=1)
+        return next_at(self.end_by, self.zone, begun)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from include.contract import Contract
-from include.flow_files.base import FlowFile, Text, known_zone
+from include.flow_files.base import FlowFile, Text
 from include.flow_files.delivery import Delivery, Recipe
 from include.vendors import platform
+from include.zones import Zone
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,7 +70,7 @@ class PlatformSource(FlowFile):
 
     kind: Literal["pull_platform_leads"]
     connection: Text = Field("platform_default", description="Airflow connection of type platform.")
-    zone: Text = Field("UTC", description="IANA time zone of the night, such as Australia/Sydney.")
+    zone: Zone = Field("UTC", description="IANA time zone of the night, such as Australia/Sydney.")
     schedule: str = Field("0 2 * * *", description="When to pull, in the zone: minute, hour, `* * *`.")
     mode: Literal["night", "full"] = Field(
         "night",
@@ -83,11 +84,6 @@ class PlatformSource(FlowFile):
         None,
         description="What is pulled besides the leads. `{}` for dialler calls and activities; left out: nothing.",
     )
-
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        return known_zone(value)
 
     @field_validator("schedule")
     @classmethod
@@ -122,6 +118,8 @@ UNIQUE_SOURCES = ("customer_key", "row_key", "lead_id")
 
 class PlatformPushFlow(Delivery):
     """One list of the Platform API that leads are pushed to: DAG `push_platform_leads__<name>`."""
+
+    vendor: ClassVar[str] = platform.VENDOR
 
     kind: Literal["push_platform_leads"]
     connection: Text = Field("platform_default", description="Airflow connection of type platform.")
@@ -158,7 +156,7 @@ class PlatformPushFlow(Delivery):
 
     @model_validator(mode="after")
     def _what_the_vendor_takes(self) -> PlatformPushFlow:
-        sources = {column.to: column.source for column in self.columns}
+        sources = dict(self.mapping)
         if len(sources) != len(self.columns):
             raise ValueError("columns: each target may stand only once")
         fields = set(platform.WRITE_FIELDS) - {"listId", "leadData"}
@@ -168,8 +166,7 @@ class PlatformPushFlow(Delivery):
                     f"columns: {name} is no field of a lead; write {platform.DATA_PREFIX}<field>, or one of "
                     f"{', '.join(sorted(fields))}"
                 )
-        if sources.get("phone1") != "phone":
-            raise ValueError("columns: phone1 must come from `phone`, the cleaned number")
+        self.need_clean_phone("phone1")
         if sources.get("customerKey") not in UNIQUE_SOURCES:
             raise ValueError(
                 f"columns: customerKey must come from one of {', '.join(UNIQUE_SOURCES)}; by it a lead is found again "
@@ -178,11 +175,6 @@ class PlatformPushFlow(Delivery):
         if sources["customerKey"] == "customer_key" and "key" not in self.clean.unique_by:
             raise ValueError("clean.unique_by: must hold `key`, because customerKey comes from customer_key")
         return self
-
-    @property
-    def vendor(self) -> str:
-        """Name of the vendor that is called."""
-        return platform.VENDOR
 
     @property
     def target(self) -> str:
@@ -208,7 +200,7 @@ class PlatformPushFlow(Delivery):
             return fit_cells(cells, agents=agents)
 
         return Recipe(
-            columns=tuple((column.to, column.source) for column in self.columns),
+            columns=self.mapping,
             phone="phone",
             replaces=False,
             updates=False,
@@ -220,7 +212,7 @@ class PlatformPushFlow(Delivery):
     @property
     def assigns_agents(self) -> bool:
         """Whether leads are assigned to agents."""
-        return any(column.to == "agentId" for column in self.columns)
+        return "agentId" in self.targets
 
     @property
     def safe_to_resend(self) -> bool:

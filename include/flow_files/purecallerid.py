@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,8 @@ from include.vendors import purecallerid
 
 class PureCallerIdFlow(Delivery):
     """One Five9 or RingCX list loaded through PureCallerID: DAG `load_purecallerid__<name>`."""
+
+    vendor: ClassVar[str] = purecallerid.VENDOR
 
     kind: Literal["load_purecallerid"]
     connection: Text = Field("purecallerid_default", description="Airflow connection of type purecallerid.")
@@ -38,25 +40,16 @@ class PureCallerIdFlow(Delivery):
             dialer=self.dialer,
             mode=self.mode,
             dedupe=self.dedupe,
-            columns=[column.to for column in self.columns],
+            columns=self.targets,
         )
         if problems:
             raise ValueError("; ".join(problems))
         if self.unique_column is not None and self.dialer != "five9":
             raise ValueError("unique_column: only Five9 has one; leave it out for ringcx")
-        if self.unique_column is not None and self.unique_column not in [
-            column.to for column in self.columns
-        ]:
+        if self.unique_column is not None and self.unique_column not in self.targets:
             raise ValueError(f"unique_column: {self.unique_column} is not among columns[].to")
-        phone = purecallerid.PHONE_COLUMN[self.dialer]
-        if next(column.source for column in self.columns if column.to == phone) != "phone":
-            raise ValueError(f"the column {phone} must come from `phone`, the cleaned number")
+        self.need_clean_phone(purecallerid.PHONE_COLUMN[self.dialer])
         return self
-
-    @property
-    def vendor(self) -> str:
-        """Name of the vendor that is called."""
-        return purecallerid.VENDOR
 
     @property
     def target(self) -> str:
@@ -72,7 +65,7 @@ class PureCallerIdFlow(Delivery):
     def recipe(self) -> Recipe:
         """Ten-digit numbers; a replace empties the list, an append updates only with Five9's Unique ID."""
         return Recipe(
-            columns=tuple((column.to, column.source) for column in self.columns),
+            columns=self.mapping,
             phone="national",
             replaces=self.mode == "REPLACE",
             updates=self.unique_column is not None,

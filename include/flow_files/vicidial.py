@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from include.approval import Approval
-from include.flow_files.base import FlowFile, Text, known_zone
+from include.flow_files.base import FlowFile, Text
 from include.hours import OfficeHours
 from include.leads.retention import ArchiveGuards, Keep, Selection
 from include.vendors import vicidial
+from include.zones import Zone
 
 
 class ArchiveFlow(FlowFile):
     """Old Vicidial leads archived after hours: DAG `archive_vicidial_leads__<name>`."""
+
+    vendor: ClassVar[str] = vicidial.VENDOR
 
     kind: Literal["archive_vicidial_leads"]
     connection: Text = Field("vicidial_default", description="Airflow connection of type vicidial.")
@@ -23,7 +26,7 @@ class ArchiveFlow(FlowFile):
         pattern=r"^\S+ \S+ \S+ \S+ \S+$",
         description="When to select and plan: a cron expression, in the zone.",
     )
-    zone: Text | None = Field(
+    zone: Zone | None = Field(
         None,
         description="IANA time zone of the schedule and of the dialer's database. Left out: the office's, else UTC.",
     )
@@ -63,11 +66,6 @@ class ArchiveFlow(FlowFile):
         0.5, ge=0, le=1, description="Smallest share of the leads sent that must be archived for a green run."
     )
 
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, value: str | None) -> str | None:
-        return None if value is None else known_zone(value)
-
     @model_validator(mode="after")
     def _what_the_vendor_takes(self) -> ArchiveFlow:
         if self.delete and not self.update:
@@ -85,11 +83,6 @@ class ArchiveFlow(FlowFile):
     def local_zone(self) -> str:
         """The zone of the schedule, of the dialer's database, and of a plan's dates."""
         return self.zone or (self.office_hours.zone if self.office_hours is not None else "UTC")
-
-    @property
-    def vendor(self) -> str:
-        """Name of the vendor that is called."""
-        return vicidial.VENDOR
 
     @property
     def target(self) -> str:

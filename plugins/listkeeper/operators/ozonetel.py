@@ -231,7 +231,7 @@ class _Account:
 
 def _columns(flow: OzonetelFlow) -> str:
     """A hash of what must fit the campaign's mapping file."""
-    return hashlib.sha256(json.dumps([column.to for column in flow.columns]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(flow.targets).encode()).hexdigest()
 
 
 def _needs_trial(ledger: Ledger, flow: OzonetelFlow) -> bool:

@@ -124,7 +124,7 @@ class LoadListOperator(SendOperator):
                 # What can go wrong on our side goes wrong before the intent: after it the rows count as perhaps sent.
                 hook.session()
                 callbacks = callback_address(purecallerid.VENDOR, allow_http=hook.allows_http_webhook())
-                mapped = purecallerid.mapping(header, [column.to for column in flow.columns])
+                mapped = purecallerid.mapping(header, flow.targets)
                 ledger.claim_target(load.id, timedelta(hours=flow.callback_hours) + CLAIM_MARGIN)
                 token = ledger.intend(load.id, SEQ, again=flow.safe_to_resend)
             except (AuthenticationError, OlderSourceError, TargetPausedError, ValueError) as error:
