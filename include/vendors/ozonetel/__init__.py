@@ -1,0 +1,108 @@
+"""Ozonetel CloudAgent bulk load (Add Campaign Bulk Data V4): what may be asked, what an answer, a callback or a file of
+failed rows says. No I/O.
+
+Source: the vendor's page of that call ("DOC Ozonetel"). Limits and field names are data. Every number in an answer is
+read as text: transaction ids have up to 25 digits, which other readers destroy.
+"""
+
+from __future__ import annotations
+
+from include.vendors.ozonetel.answers import (
+    Accepted,
+    probe_verdict,
+    read_answer,
+)
+from include.vendors.ozonetel.callbacks import (
+    CALLBACK_FIELDS,
+    Callback,
+    Outcome,
+    callback_record,
+    find_callback,
+    judge,
+    read_callback,
+)
+from include.vendors.ozonetel.failed_rows import (
+    DUPLICATE,
+    FAILED_FILE_HOST,
+    FAILED_FILE_HOURS,
+    MAX_FAILED_FILE_BYTES,
+    FailedRow,
+    check_failed_file,
+    digits,
+    file_problem,
+    read_failed_rows,
+)
+from include.vendors.ozonetel.requests import (
+    AGENT,
+    CALLS,
+    DEFAULT_HOST,
+    DUPLICATE_FLAGS,
+    ENCODINGS,
+    EXPIRY,
+    LOAD_PATH,
+    MAX_ROW_CHARS,
+    MAX_ROWS,
+    NAME,
+    NAME_CHARS,
+    PHONE,
+    PRIORITIES,
+    PRIORITY,
+    SKILL,
+    VENDOR,
+    WINDOW_SECONDS,
+    Action,
+    Duplicates,
+    Encoding,
+    bulk_data,
+    encode,
+    load_problems,
+    request_fields,
+    safe_to_resend,
+)
+
+__all__ = [
+    "AGENT",
+    "CALLBACK_FIELDS",
+    "CALLS",
+    "DEFAULT_HOST",
+    "DUPLICATE",
+    "DUPLICATE_FLAGS",
+    "ENCODINGS",
+    "EXPIRY",
+    "FAILED_FILE_HOST",
+    "FAILED_FILE_HOURS",
+    "LOAD_PATH",
+    "MAX_FAILED_FILE_BYTES",
+    "MAX_ROWS",
+    "MAX_ROW_CHARS",
+    "NAME",
+    "NAME_CHARS",
+    "PHONE",
+    "PRIORITIES",
+    "PRIORITY",
+    "SKILL",
+    "VENDOR",
+    "WINDOW_SECONDS",
+    "Accepted",
+    "Action",
+    "Callback",
+    "Duplicates",
+    "Encoding",
+    "FailedRow",
+    "Outcome",
+    "bulk_data",
+    "callback_record",
+    "check_failed_file",
+    "digits",
+    "encode",
+    "file_problem",
+    "find_callback",
+    "judge",
+    "load_problems",
+    "probe_verdict",
+    "read_answer",
+    "read_callback",
+    "read_failed_rows",
+    "request_fields",
+    "safe_to_resend",
+]
