@@ -69,8 +69,8 @@ CAMPAIGNS = {"upload": "1803096731904991234", "request": "1803096731904991235"}
 
 SOON, LATER = 0.007, 1  # hours to wait for a webhook: 25 seconds where it never comes
 
-SOURCES = ("callers", "base", "nightly", "history")
-PULL, BASE, NIGHTLY, HISTORY = (f"pull_platform_leads__{name}" for name in SOURCES)
+SOURCES = ("callers", "base", "nightly")
+PULL, BASE, NIGHTLY = (f"pull_platform_leads__{name}" for name in SOURCES)
 LISTS = {
     "five9_nightly": (FIVE9, "Nightly callers", LATER),
     "five9_weekend": (FIVE9, "Weekend callers", SOON),
@@ -78,8 +78,8 @@ LISTS = {
     "ringcx_nightly": (RINGCX, "RingCX nightly", SOON),
     "ringcx_weekend": (RINGCX, "RingCX weekend", LATER),
 }
-# Deliveries that follow their source by themselves.
-FOLLOWERS = {"nightly": "Callbacks", "history": "Win-back"}
+FOLLOWED = "Callbacks"
+"""The list whose delivery follows its source by itself."""
 
 
 def load_dag(name: str) -> str:
@@ -95,17 +95,14 @@ def rig(rigged: Callable[..., Any]) -> Iterator[Any]:
         f"{name}.yaml": text.format(name=name, source="base", list=list_name, hours=hours)
         for name, (text, list_name, hours) in LISTS.items()
     }
-    flows |= {
-        f"of_{source}.yaml": FIVE9.format(name=f"of_{source}", source=source, list=list_name, hours=LATER)
-        for source, list_name in FOLLOWERS.items()
-    }
+    flows["of_nightly.yaml"] = FIVE9.format(name="of_nightly", source="nightly", list=FOLLOWED, hours=LATER)
     flows |= {
         f"{name}.yaml": ISALES.format(name=name, campaign=campaign) for name, campaign in CAMPAIGNS.items()
     }
     imports = [f"import_isales__{name}" for name in CAMPAIGNS]
-    loads = [*imports, *(load_dag(name) for name in (*LISTS, *(f"of_{source}" for source in FOLLOWERS)))]
+    loads = [*imports, *(load_dag(name) for name in (*LISTS, "of_nightly"))]
     with rigged(flows) as rig:
-        pulls = (PULL, BASE, NIGHTLY, HISTORY)
+        pulls = (PULL, BASE, NIGHTLY)
         rig.begin(*pulls, *loads)
         for dag_id in pulls:
             rig.airflow.unpause(dag_id)
@@ -311,32 +308,25 @@ def test_scheduler_dies(rig: Any) -> None:
     assert len(rig.loads_of("Nightly callers")) == sent_before + 1
 
 
-def follower(rig: Any, source: str, night: str, number: int = 1) -> tuple[str, dict[str, Any]]:
-    """Wait for the `number`th delivery of a night that follows its pull by itself; return its state and summary."""
-    dag_id = load_dag(f"of_{source}")
-    run = rig.wait(
-        f"delivery {number} of {night}",
-        lambda: rig.airflow.runs(dag_id, partition_key=night)[number - 1 : number],
-    )[0]
-    state, summary = rig.ended(dag_id, run["dag_run_id"])
-    check_accounted(summary)
-    return state, summary
-
-
-def test_a_night_again_an_older_one_and_a_backfill(rig: Any) -> None:
-    older, night, day_after = sorted(rig.nights)[3:6]
-    sent_before = len(rig.loads_of("Callbacks"))
-    backfill = {"dag_id": HISTORY, "from_date": f"{older}T00:00:00Z", "to_date": f"{day_after}T00:00:00Z"}
-    rig.airflow._call("POST", "backfills", json={**backfill, "max_active_runs": 2})
+def test_a_night_again_and_an_older_one(rig: Any) -> None:
+    older, night = sorted(rig.nights)[3:5]
+    sent_before = len(rig.loads_of(FOLLOWED))
 
     def pull_and_follow(which: str, number: int) -> tuple[str, dict[str, Any]]:
-        run_id = rig.airflow.trigger(NIGHTLY, partition_key=which)
+        """Pull a night; wait for its `number`th delivery, which follows by itself; return its state and summary."""
+        run_id, dag_id = rig.airflow.trigger(NIGHTLY, partition_key=which), load_dag("of_nightly")
         assert rig.ended(NIGHTLY, run_id)[0] == "success"
-        return follower(rig, "nightly", which, number)
+        run = rig.wait(
+            f"delivery {number} of {which}",
+            lambda: rig.airflow.runs(dag_id, partition_key=which)[number - 1 : number],
+        )[0]
+        state, summary = rig.ended(dag_id, run["dag_run_id"])
+        check_accounted(summary)
+        return state, summary
 
     state, first = pull_and_follow(night, 1)
     assert (state, first["verdict"]) == ("success", "delivered")
-    rows = rig.rows_on("Callbacks")
+    rows = rig.rows_on(FOLLOWED)
     assert len(rows) == first["delivered"] > 0
 
     state, second = pull_and_follow(night, 2)
@@ -348,15 +338,5 @@ def test_a_night_again_an_older_one_and_a_backfill(rig: Any) -> None:
     assert third["delivered"] == 0 < third["held"]
     assert "Old leads never overwrite newer ones" in " ".join(third["problems"])
 
-    assert len(rig.loads_of("Callbacks")) == sent_before + 1
-    assert rig.rows_on("Callbacks") == rows
-
-    # What follows a backfill only plans. (Airflow then starts the last due night as well: that one may deliver.)
-    runs = [run for run in rig.airflow.runs(HISTORY) if run["run_type"] == "backfill"]
-    assert sorted(run["partition_key"] for run in runs) == [older, night]
-    for which in (older, night):
-        state, summary = follower(rig, "history", which)
-        assert (state, summary["verdict"]) == ("success", "planned")
-        assert summary["delivered"] == 0 < summary["held"]
-        names = [load["name"] for load in rig.vendor("purecallerid")["loads"]]
-        assert not [name for name in names if name.startswith(f"of_history-{which}")]
+    assert len(rig.loads_of(FOLLOWED)) == sent_before + 1
+    assert rig.rows_on(FOLLOWED) == rows

@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -64,13 +64,6 @@ with Stack(Path(state), airflow_port=int(airflow_port), sandbox_port=int(sandbox
 """
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("project")
@@ -90,9 +83,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_stack_starts_survives_its_components_and_ends(
-    tmp_path: Path, environment: dict[str, str], cache: Path
+    tmp_path: Path, environment: dict[str, str], cache: Path, ports: Callable[[], tuple[int, int]]
 ) -> None:
-    airflow_port, sandbox_port = free_ports()
+    airflow_port, sandbox_port = ports()
     stack = Stack(tmp_path, airflow_port=airflow_port, sandbox_port=sandbox_port, environment=environment)
     ready: list[str] = []
     with stack:
@@ -147,10 +140,14 @@ def test_a_stack_starts_survives_its_components_and_ends(
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_the_owner(
-    tmp_path: Path, environment: dict[str, str], cache: Path, end: signal.Signals
+    tmp_path: Path,
+    environment: dict[str, str],
+    cache: Path,
+    ports: Callable[[], tuple[int, int]],
+    end: signal.Signals,
 ) -> None:
     shutil.copytree(cache, tmp_path / "cache")
-    arguments = [str(tmp_path), *map(str, free_ports()), json.dumps(environment)]
+    arguments = [str(tmp_path), *map(str, ports()), json.dumps(environment)]
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, *arguments], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True
     )
