@@ -23,6 +23,9 @@ NUMBERS = [12025550123, 12125550100]
 
 
 def read(base: Path, **settings: Any) -> Suppression:
+    for path in base.iterdir():
+        if path.stat().st_mtime > NOW.timestamp():  # written by this test, whose clock stands still
+            os.utime(path, (NOW.timestamp(), NOW.timestamp()))
     return read_suppression(SuppressionList(name="own", **settings), base=base, now=NOW)
 
 
