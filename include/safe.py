@@ -21,7 +21,7 @@ from include import staging
 from include.erasure.keys import ErasureKey
 from include.leads.schema import LEAD_COLUMNS
 from include.plan import SENT
-from include.staging import Manifest, RunFolder, StagingError, run_path
+from include.staging import Manifest, RunFolder, run_path
 
 if TYPE_CHECKING:
     from include.ledger import Load
@@ -90,8 +90,10 @@ def keep(key: ErasureKey, load: Load) -> Copy:
 
 
 def copies(target: str) -> list[Copy]:
-    """The copies of a list, the newest first."""
-    found = [_copy(folder) for folder in staging.folders(_place(target))]
+    """The copies of a list that are whole, the newest first."""
+    found = [
+        _copy(folder, folder.manifest()) for folder in staging.folders(_place(target)) if _is_whole(folder)
+    ]
     return sorted(found, key=lambda copy: copy.kept_at, reverse=True)
 
 
@@ -162,20 +164,22 @@ def _place(target: str) -> str:
     return f"{SAFE}/{staging.slug(target)}"
 
 
-def _copy(folder: RunFolder) -> Copy:
+def _is_whole(folder: RunFolder) -> bool:
+    """Whether it is a copy with all its pieces: an erasure takes those out that it cannot search."""
     manifest = folder.manifest()
+    return manifest.kind == SAFE and len(manifest.files) == manifest.facts["pieces"]
+
+
+def _copy(folder: RunFolder, manifest: Manifest) -> Copy:
     facts = manifest.facts
-    try:
-        return Copy(
-            facts["load"],
-            facts["target"],
-            manifest.night,
-            manifest.rows,
-            manifest.created_at.astimezone(UTC),
-            folder,
-        )
-    except KeyError:
-        raise StagingError(f"{folder.path} is no copy of a load.") from None
+    return Copy(
+        facts["load"],
+        facts["target"],
+        manifest.night,
+        manifest.rows,
+        manifest.created_at.astimezone(UTC),
+        folder,
+    )
 
 
 def _bound(folder: RunFolder, name: str, pieces: int) -> bytes:

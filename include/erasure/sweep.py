@@ -20,8 +20,9 @@ from typing import Any, Final
 import polars as pl
 from upath import UPath
 
-from include import settings
+from include import safe, settings
 from include.erasure.erased import SUPPRESSED
+from include.erasure.keys import ErasureKey
 from include.erasure.person import Person
 from include.erasure.requests import ERASURES
 from include.plan import PAYLOAD
@@ -50,10 +51,11 @@ class Sweep:
 
     :param person: whom to look for.
     :param notes: folder of this erasure; None to look only.
+    :param key: opens the copies in the safe; a copy that it does not open counts as naming the customer, and goes.
     """
 
-    def __init__(self, person: Person, notes: RunFolder | None = None) -> None:
-        self._person, self._notes = person, notes
+    def __init__(self, person: Person, notes: RunFolder | None = None, key: ErasureKey | None = None) -> None:
+        self._person, self._notes, self._key = person, notes, key
         self.lead_ids: set[int] = set()
         """Ids of the customer's leads, as far as rows say them."""
         self.found: dict[str, dict[str, int]] = {}
@@ -133,6 +135,8 @@ class Sweep:
         if content is None:
             return None
         suffix = PurePosixPath(name).suffix
+        if suffix == safe.SEALED:
+            return self._piece(folder, name, content)
         if suffix in (".parquet", ".arrow"):
             return self._table(name, content, arrow=suffix == ".arrow")
         if suffix == ".csv":
@@ -142,13 +146,29 @@ class Sweep:
         found = len(content) <= LARGEST_TEXT and self._person.in_text(content.decode("utf-8", "replace"))
         return FileHit(name, 1, None) if found else None
 
+    def _piece(self, folder: RunFolder, name: str, content: bytes) -> FileHit | None:
+        """A piece of a copy in the safe: sealed again without the customer, or gone when nobody can read it."""
+        manifest = _manifest(folder)
+        try:
+            if self._key is None or manifest is None:
+                return FileHit(name, 0, None)
+            pieces = manifest.facts["pieces"]
+            frame = safe.unseal(self._key, folder, name, pieces, content)
+        except (safe.SafeError, KeyError):
+            return FileHit(name, 0, None)
+        hit = self._named(frame)
+        if not hit.any():
+            return None
+        self.lead_ids.update(frame.filter(hit)["lead_id"].drop_nulls().to_list())
+        left = safe.seal(self._key, folder, name, pieces, frame.filter(~hit))
+        return FileHit(name, int(hit.sum()), left)
+
     def _table(self, name: str, content: bytes, *, arrow: bool) -> FileHit | None:
         try:
             frame = pl.read_ipc(io.BytesIO(content)) if arrow else pl.read_parquet(io.BytesIO(content))
         except pl.exceptions.PolarsError:
             return None  # cut: nobody can read it, and the folder it belongs to was never committed
-        named = pl.any_horizontal(pl.lit(value=False), *self._cells(frame)).fill_null(value=False)
-        hit = frame.select(named=named)["named"]
+        hit = self._named(frame)
         if not hit.any():
             return None
         gone = frame.filter(hit)
@@ -161,6 +181,11 @@ class Sweep:
         kept = {key: value for key, value in metadata.items() if key != "ARROW:schema"}
         frame.filter(~hit).write_parquet(buffer, compression="zstd", metadata=kept or None)
         return FileHit(name, gone.height, buffer.getvalue())
+
+    def _named(self, frame: pl.DataFrame) -> pl.Series:
+        """Which rows name the customer."""
+        named = pl.any_horizontal(pl.lit(value=False), *self._cells(frame)).fill_null(value=False)
+        return frame.select(named=named)["named"]
 
     def _cells(self, frame: pl.DataFrame) -> list[pl.Expr]:
         """Per column: whether its cell names the customer."""

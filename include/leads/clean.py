@@ -13,7 +13,8 @@ What is decided, in this order; the first that applies is the row's reason:
 5. earlier calls: too soon, too often
 6. scrub services, asked for the number that was chosen (`include.leads.scrub`)
 7. the flow's own rule, called with the leads that are still in
-8. the other lists of the night: a number that one of them owns is held (`include.leads.owned`)
+8. the other lists of the night: a number that one of them owns is held (`include.leads.owned`); and of leads that a
+   person has fixed, what stands on the list already (`include.leads.standing`)
 9. duplicates by key, then by number, over the whole night; none of the leads above competes
 
 The leads stream through in slices, so that memory does not grow with their number; what grows is a few bytes
@@ -45,6 +46,7 @@ from include.leads.rules import CleanRules
 from include.leads.schema import LEAD_COLUMNS, OUTCOME_COLUMNS, SCREENED_COLUMNS
 from include.leads.screening import Screening, attempt_hours
 from include.leads.scrub import Scrub
+from include.leads.standing import Standing, reject_standing
 from include.leads.suppression import Suppression, read_suppression
 
 SLICE_ROWS: Final = 25_000
@@ -92,6 +94,7 @@ def clean(
     base: Path | None = None,
     calls: Sequence[Path] = (),
     owned: Sequence[Owned] = (),
+    standing: Standing | None = None,
     erased: Erased | None = None,
     now: datetime | None = None,
     slice_rows: int = SLICE_ROWS,
@@ -102,7 +105,8 @@ def clean(
     files of an earlier try are removed first. The caller commits the folder `out`.
     `base` is the folder that suppression files are relative to, `now` (UTC) what their age counts from; `calls` are
     the staged calls that `rules.calls` looks at (Parquet files of CALL_COLUMNS);
-    `owned` are the numbers that other lists of the night own; `erased` knows the customers who were erased;
+    `owned` are the numbers that other lists of the night own; `standing` is what stands on the list
+    already, where the leads are only a few of a night; `erased` knows the customers who were erased;
     `slice_rows` bounds the memory and decides nothing.
 
     Raises CleanError for input that is no lead frame or repeats a row key, and if the rows written are not
@@ -138,7 +142,10 @@ def clean(
                 decided = scrub.apply(decided)
             if rule is not None:
                 decided = user_rule.apply(rule, decided, list(KEPT_COLUMNS))
-            decided = hold_owned(decided, owned).with_row_index("row", offset=rows_in)
+            decided = hold_owned(decided, owned)
+            if standing is not None:
+                decided = reject_standing(decided, standing, rules.unique_by)
+            decided = decided.with_row_index("row", offset=rows_in)
             files.append(scratch / f"{index:05}.arrow")
             decided.write_ipc(files[-1])
             rows_in += leads.height

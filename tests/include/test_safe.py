@@ -12,6 +12,8 @@ import pytest
 
 from include import safe
 from include.erasure.keys import ErasureKey
+from include.erasure.person import Person
+from include.erasure.sweep import Sweep
 from include.leads.clean import KEPT_COLUMNS
 from include.leads.schema import LEAD_COLUMNS
 from include.plan import SENT
@@ -51,6 +53,11 @@ def load(parts: list[list[int]], sent: list[int], target: str = "purecallerid:c:
 
 def whole(copy: safe.Copy, key: ErasureKey = KEY) -> pl.DataFrame:
     return pl.concat(list(safe.leads(key, copy)))
+
+
+def in_safe(found: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """The copies among what a sweep found: it finds the run's own folders too."""
+    return {folder: counts for folder, counts in found.items() if folder.startswith(safe.SAFE)}
 
 
 def test_a_copy_holds_exactly_the_leads_that_were_sent(staging_folder):
@@ -131,3 +138,28 @@ def test_keeping_again_replaces_the_copy(staging_folder):
     one = load([[1, 2]], [1, 2])
     assert safe.keep(KEY, one).load == safe.keep(KEY, one).load
     assert len(safe.copies(one.target)) == 1
+
+
+def test_an_erased_customer_leaves_the_copies(staging_folder):
+    who = Person.of("+12125550002", None)
+    one, two = (safe.keep(KEY, load([[1, 2], [3]], [1, 2, 3])) for _ in range(2))
+    other = safe.keep(KEY, load([[4]], [4], target="another"))
+    found = in_safe(Sweep(who, key=KEY).look())
+    assert set(found) == {one.folder.path, two.folder.path}
+    assert in_safe(Sweep(who, RunFolder("erasures/" + "0" * 32), KEY).remove()) == found
+    assert found == {copy.folder.path: {"files": 1, "rows": 1} for copy in (one, two)}
+    for copy in (one, two):
+        assert whole(copy)["row_key"].to_list() == ["1", "3"] and copy.folder.manifest().rows == 2
+    assert whole(other).height == 1 and Sweep(who, key=KEY).look() == {}
+
+
+def test_a_copy_that_nobody_can_search_goes_with_an_erasure(staging_folder):
+    copy = safe.keep(ErasureKey("the key of last year, long enough"), load([[1]], [1]))
+    mine = safe.keep(KEY, load([[3]], [3]))
+    Sweep(Person.of("+12125550002", None), RunFolder("erasures/" + "0" * 32), KEY).remove()
+    with pytest.raises(SafeError, match="is not whole"):
+        whole(copy)
+    assert [one.load for one in safe.copies(copy.target)] == [mine.load], (
+        "nobody is offered what is not whole"
+    )
+    assert whole(mine).height == 1

@@ -80,10 +80,11 @@ class PreviewErasureOperator(ErasureOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from include.erasure.certificate import places, sent_by
         from include.erasure.sweep import Sweep
+        from listkeeper.hooks.erasure import erasure_key
 
         refuse_unknown_params(context["dag_run"], self.dag.params)
         request = self.opened()
-        sweep = Sweep(request.person)
+        sweep = Sweep(request.person, key=erasure_key())
         found = sweep.look()
         counts = {
             "who": request.person.masked,
@@ -219,9 +220,9 @@ class EraseCustomerOperator(ErasureOperator):
         hashes = remember(erasure_key(), request.id, request.person)
         lead_ids = self._lead_ids(request, notes)
         platform = {name: self._erase_at(name, request, lead_ids, notes) for name in self.connections}
-        found = Sweep(request.person, notes).remove()
+        found = Sweep(request.person, notes, erasure_key()).remove()
         in_ledger = self._in_ledger(ledger, request, notes)
-        left = Sweep(request.person).look()
+        left = Sweep(request.person, key=erasure_key()).look()
         if left:
             raise AirflowException(
                 f"{len(left)} staged folders name the customer again: a run wrote them meanwhile. Trying again."
@@ -267,10 +268,11 @@ class EraseCustomerOperator(ErasureOperator):
     def _lead_ids(self, request: Request, notes: RunFolder) -> list[int]:
         """Ids of the customer's leads, as they were staged before anything was removed."""
         from include.erasure.sweep import Sweep
+        from listkeeper.hooks.erasure import erasure_key
 
         kept = notes.get("leads.json")
         if kept is None:
-            sweep = Sweep(request.person)
+            sweep = Sweep(request.person, key=erasure_key())
             sweep.look()
             kept = json.dumps(sorted(sweep.lead_ids)).encode()
             notes.put("leads.json", kept)
