@@ -17,7 +17,7 @@ WORKERS ?= 3
 STACK = --airflow-port $(AIRFLOW_PORT) --sandbox-port $(SANDBOX_PORT) $(if $(LEADS),--leads "$(LEADS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test check bench soak
+.PHONY: help install lock demo up test check docs bench soak
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: $(STAMP) ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP) ## write the pages of docs/ that are made from the code
+	$(BIN)/python -m include.docs
 
 bench: $(STAMP) ## measure time and memory on large lists
 	@missed=0; for bench in tests/bench/*.py; do echo "$$bench"; $(BIN)/python "$$bench" || missed=1; done; exit $$missed

@@ -471,7 +471,7 @@ def page() -> str:
         "Why a row ended where it ended. Every row of a reject file and of a run's outcomes carries one of",
         "these codes, and no other.",
         "",
-        "Made from `include/leads/reasons.py`: `python -m include.leads.reasons > docs/reasons.md`.",
+        "Made from `include/leads/reasons.py`: `make docs`.",
     ]
     for state in dict.fromkeys(reason.state for reason in _ALL):
         lines += [

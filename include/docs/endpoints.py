@@ -1,7 +1,7 @@
-"""Writes the table of the Platform API's endpoints into `docs/platform.md`: `python -m include.endpoint_docs`.
+"""The table of the Platform API's endpoints in `docs/platform.md`.
 
 Path and method come from the client's own table; the hook's method, the operators and the tests are found in the
-source, by what calls what. A test fails when the page differs.
+source, by what calls what.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from include import settings
 from include.vendors.platform import ENDPOINTS, Endpoint
 
-BEGIN: Final = "<!-- Made from the code: python -m include.endpoint_docs -->"
+BEGIN: Final = "<!-- Made from the code: make docs -->"
 END: Final = "<!-- The end of what is made from the code. -->"
 
 HOOK: Final = "plugins/listkeeper/hooks/platform.py"
@@ -28,8 +28,9 @@ ALL_ENDPOINTS: Final = frozenset({1, 35})
 """Cases that a test puts to every endpoint: a wrong token, and "not now"."""
 
 
-def page(text: str) -> str:
+def page() -> str:
     """The page with its table as the code is now."""
+    text = (settings.PROJECT_ROOT / "docs" / "platform.md").read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{table()}\n{END}{rest.partition(END)[2]}"
 
@@ -116,8 +117,3 @@ def _methods(path: str | Path) -> dict[str, ast.AST]:
     """Methods of a module's classes by name."""
     classes = [node for node in _tops(path).values() if isinstance(node, ast.ClassDef)]
     return {node.name: node for one in classes for node in one.body if isinstance(node, ast.FunctionDef)}
-
-
-if __name__ == "__main__":
-    file = settings.PROJECT_ROOT / "docs" / "platform.md"
-    file.write_text(page(file.read_text(encoding="utf-8")), encoding="utf-8")

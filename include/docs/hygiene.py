@@ -1,11 +1,7 @@
-"""Writes `docs/hygiene.md` from the rule packs and the texts below: `python -m include.hygiene_docs`.
-
-A test fails when the page differs, so that no value of a pack goes without its source on the page.
-"""
+"""The page of hygiene, `docs/hygiene.md`: from the rule packs, each value with its source, and the texts below."""
 
 from __future__ import annotations
 
-import sys
 from typing import Final
 
 from include.leads.packs import Attempts, ClosedOn, Pack, packs, version
@@ -17,7 +13,7 @@ read from the sources named below, on the dates named there, by people who are n
 second hand, old or seen in part only, the last column says so. Have your own counsel go through the packs that
 you use, and replace what you see differently.
 
-Made from the code and the packs: `python -m include.hygiene_docs > docs/hygiene.md`.
+Made from the code and the packs: `make docs`.
 
 ## Switch it on
 
@@ -224,7 +220,3 @@ def _value(value: object) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,13 +1,9 @@
-"""Writes `docs/flows.md` from the flow files' models and the DAG files' docstrings: `python -m include.flow_docs`.
-
-A test fails when the page differs, so that no key is added without a word for people.
-"""
+"""The page of flow files, `docs/flows.md`: from the models of their kinds and the docstrings of the DAG files."""
 
 from __future__ import annotations
 
 import ast
 import json
-import sys
 from typing import Any, Final
 
 from include import settings
@@ -19,7 +15,7 @@ One YAML file per source or list in `include/flows` (or the folder that `LISTKEE
 `<kind>__<name>`. A mistake is reported with file, key and rule, and breaks only the DAG of that file;
 `listkeeper validate` finds it before Airflow does.
 
-Made from the code: `python -m include.flow_docs > docs/flows.md`.
+Made from the code: `make docs`.
 """
 
 WORDS: Final = {"string": "text", "boolean": "true or false", "integer": "whole number"}
@@ -93,7 +89,3 @@ def _default(field: dict[str, Any]) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("<", "\\<").split())
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())
