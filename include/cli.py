@@ -34,6 +34,7 @@ from include.flow_files import (
 from include.leads.phones import to_e164
 from include.leads.schema import STATES
 from include.ledger import Head, Ledger, LedgerError, Load
+from include.masking import Quietly, mask
 from include.plan import masked
 from include.report.run import report_markdown
 from include.staging import RunFolder, StagingError, run_path
@@ -328,19 +329,27 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     asked = parser().parse_args(argv)
-    try:
-        answer: Answer = asked.run(asked)
-    except (CommandError, FlowFileError, LedgerError, StagingError) as error:
-        answer = Answer({"error": str(error)}, str(error), good=False)
-    except SQLAlchemyError as error:
-        # Its type only: the words of a driver may hold the address and the user.
-        text = f"The ledger cannot be used ({type(error).__name__}); check AIRFLOW_CONN_LISTKEEPER_LEDGER."
-        answer = Answer({"error": text}, text, good=False)
+    with Quietly():
+        answer = _answer(asked)
     text = answer.text
     if asked.json:
         text = json.dumps(answer.data, default=lambda moment: moment.isoformat(), indent=2)
     sys.stdout.write(f"{text}\n")
     return GOOD if answer.good else WRONG
+
+
+def _answer(asked: argparse.Namespace) -> Answer:
+    """Run the command; what is wrong becomes its answer."""
+    try:
+        answer: Answer = asked.run(asked)
+    except (CommandError, FlowFileError, LedgerError, StagingError) as error:
+        text = mask(str(error))
+        return Answer({"error": text}, text, good=False)
+    except SQLAlchemyError as error:
+        # Its type only: the words of a driver may hold the address and the user.
+        text = f"The ledger cannot be used ({type(error).__name__}); check AIRFLOW_CONN_LISTKEEPER_LEDGER."
+        return Answer({"error": text}, text, good=False)
+    return answer
 
 
 @contextmanager

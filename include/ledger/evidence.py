@@ -22,9 +22,13 @@ from sqlalchemy import Connection, select, update
 
 from include.ledger.records import Evidence, Head, Problem
 from include.ledger.tables import canonical, evidence, evidence_head
+from include.masking import mask
 
 GENESIS: Final = "0" * 64
 """What stands before the first record."""
+
+FREE: Final = ("why", "reason", "note", "problem", "text")
+"""Keys of a record that hold what a person or a vendor wrote."""
 
 
 def append(
@@ -33,6 +37,10 @@ def append(
     """Add a record at the end. Locks the head, so that two writers never follow the same record."""
     head = read_head(connection, locked=True)
     seq = head.count + 1
+    # Whoever gives a reason may quote a customer; who they are themselves stays.
+    body = {
+        name: mask(said) if name in FREE and isinstance(said, str) else said for name, said in body.items()
+    }
     kept = json.loads(canonical(body))  # as it will be read back: keys are text, tuples are lists
     link = digest(seq, kind, load_id, kept, now, head.hash)
     record = Evidence(seq, kind, load_id, kept, now, head.hash, link)

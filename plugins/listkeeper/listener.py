@@ -1,4 +1,4 @@
-"""Writes one line about the outcome into the note of each of our runs, when the run ends.
+"""Masks the log of our tasks from their first line on; writes the outcome into the note of our runs when they end.
 
 The summary that the run left in its folder is read, nothing is decided here. It runs inside the scheduler, in
 the scheduler's own transaction: a savepoint keeps an error of ours out of it, and slow storage is not waited for.
@@ -29,6 +29,15 @@ READ_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="listkeeper-note")
+
+
+@hookimpl
+def on_task_instance_running(task_instance: Any) -> None:
+    """Mask all that the process of this task logs from now on, when the task is ours."""
+    from listkeeper import masking  # the SDK, which the scheduler does not need
+
+    if masking.is_ours(getattr(task_instance, "task", None)):
+        masking.mask_logs(whole_process=True)
 
 
 @hookimpl

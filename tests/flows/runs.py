@@ -29,6 +29,7 @@ from airflow.sdk.module_loading import import_string
 from include.leads.reasons import REASONS
 from include.leads.schema import OUTCOME_COLUMNS, STATES
 from include.ledger import Ledger
+from include.masking import mask_value
 from include.staging import RunFolder, run_path
 
 STEPS = ("find_snapshot", "clean", "plan", "approve", "load", "reconcile", "report")
@@ -284,6 +285,7 @@ class DirectRun(AnyRun):
                 return getattr(task, waiting.method_name)(context, event=self.answer)
 
     def push(self, task: str, key: str, value: Any) -> None:
+        assert mask_value(value) == value, f"{task} pushed what must be masked"
         self._xcoms[task, key] = json.dumps(value)
         self.pushed.append(self._xcoms[task, key])
 

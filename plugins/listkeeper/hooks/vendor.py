@@ -141,7 +141,10 @@ class VendorHook(HttpHook):
         session.verify = self._verify(extras.get("verify", True))
         session.cert = extras.get("cert")
         session.trust_env = str(extras.get("trust_env", True)).lower() == "true"
-        session.headers.update({str(k): str(v) for k, v in self._object(extras, "headers").items()})
+        headers = {str(k): str(v) for k, v in self._object(extras, "headers").items()}
+        # Airflow's masker goes by names; a header of a gateway may be called anything.
+        mask_secret(list(headers.values()))
+        session.headers.update(headers)
         self._timeout = self._seconds(extras["timeout"]) if "timeout" in extras else DEFAULT_TIMEOUT
         return session
 

@@ -18,6 +18,7 @@ from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include.approval import Approval, person_problem
+from listkeeper.masking import Masked
 from listkeeper.operators.approval import why_param
 from listkeeper.operators.run import refuse_unknown_params, run_folder
 
@@ -34,7 +35,7 @@ REFUSED: Final = "erasure_refused"
 COUNTS: Final = "counts.json"
 
 
-class ErasureOperator(BaseOperator):
+class ErasureOperator(Masked, BaseOperator):
     """
     Base of the steps.
 

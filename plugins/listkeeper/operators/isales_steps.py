@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.vendors import isales
 from include.vendors.errors import LostAnswerError
 from include.vendors.isales import FileServer
+from listkeeper.masking import Masked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +32,7 @@ LOOK_SECONDS = 3.0
 """After a lost answer: how often, and how long apart, the newest tasks are looked at."""
 
 
-class StageWorkbookOperator(BaseOperator):
+class StageWorkbookOperator(Masked, BaseOperator):
     """
     Write rows as call data workbooks and bring them to an SFTP server.
 
@@ -128,7 +129,7 @@ class StageWorkbookOperator(BaseOperator):
                 yield frame
 
 
-class ImportFileOperator(BaseOperator):
+class ImportFileOperator(Masked, BaseOperator):
     """
     Ask iSales to import a file that lies on a file server, once. Returns the id of the import task.
 
@@ -199,7 +200,7 @@ class ImportFileOperator(BaseOperator):
         )
 
 
-class FileServerOperator(BaseOperator):
+class FileServerOperator(Masked, BaseOperator):
     """
     Find the id under which an SFTP server is registered at iSales, or register it. Returns the id.
 

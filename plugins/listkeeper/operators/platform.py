@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.flow_files import PlatformSource
 from include.nights import chosen_night
+from listkeeper.masking import Masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ def walked_pages(name: str, context: Context) -> RunFolder:
     return RunFolder(f"pulls/{name}/{slug(context['dag_run'].run_id)}")
 
 
-class PullOperator(BaseOperator):
+class PullOperator(Masked, BaseOperator):
     """
     Base of what walks lists of the Platform API page by page, and goes on after a crash behind the last good page.
 
@@ -242,7 +243,7 @@ class PullLeadsOperator(PullOperator):
         return lambda hook, link: hook.list_leads(query, link)
 
 
-class ReconcilePullOperator(BaseOperator):
+class ReconcilePullOperator(Masked, BaseOperator):
     """
     Read the snapshot back and check that everything seen on a page ended somewhere; then tell who waits for it.
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from listkeeper.masking import Masked
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from listkeeper.hooks.platform import PlatformHook
 
 
-class PlatformOperator(BaseOperator):
+class PlatformOperator(Masked, BaseOperator):
     """
     Base of the operators that make one change.
 

@@ -11,7 +11,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from include.approval import WRITES
 from include.flow_files import ArchiveFlow, Delivery
+from include.masking import mask
 from listkeeper.links import PlanLink, RejectsLink, ReportLink
+from listkeeper.masking import Masked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,7 +46,7 @@ def telling(context: Context) -> Iterator[None]:
     except Exception as error:
         ours = isinstance(error, AirflowException) or type(error).__module__.startswith("include.")
         task = context["ti"].task_id
-        why = str(error) if ours else f"{task} failed ({type(error).__name__}); see its log."
+        why = mask(str(error)) if ours else f"{task} failed ({type(error).__name__}); see its log."
         context["ti"].xcom_push(key="stopped", value=why)
         raise
 
@@ -77,7 +79,7 @@ def asked_action(flow: Delivery | ArchiveFlow, params: Any, dag_run: Any, *, fro
     return APPLY if flow.released else PLAN
 
 
-class RunOperator(BaseOperator):
+class RunOperator(Masked, BaseOperator):
     """
     Base of the steps of a run that writes to a vendor.
 

@@ -10,13 +10,14 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.hours import OfficeHours
+from listkeeper.masking import Masked
 from listkeeper.triggers.after_hours import AfterHoursTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class AfterHoursSensor(BaseSensorOperator):
+class AfterHoursSensor(Masked, BaseSensorOperator):
     """
     Wait until an office is closed; without a worker, unless told otherwise.
 

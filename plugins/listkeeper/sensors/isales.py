@@ -11,6 +11,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.vendors.errors import VendorError
+from listkeeper.masking import Masked
 from listkeeper.triggers.isales import ImportTasksTrigger
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from include.vendors.isales_tasks import ImportTask
 
 
-class ImportTaskSensor(BaseSensorOperator):
+class ImportTaskSensor(Masked, BaseSensorOperator):
     """
     Wait until an import task of iSales has ended; without a worker, unless told otherwise.
 

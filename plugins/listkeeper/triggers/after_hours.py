@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from include.hours import hours_from
+from listkeeper.masking import MaskedTrigger
 
 LONGEST_NAP = 60.0
 """Seconds between two looks at the clock: it may be set, and a machine may have slept."""
 
 
-class AfterHoursTrigger(BaseTrigger):
+class AfterHoursTrigger(MaskedTrigger):
     """
     Wait until the office is closed, and stays closed for a while. The event is `{"status": "after_hours"}`.
 
@@ -44,7 +45,7 @@ class AfterHoursTrigger(BaseTrigger):
             "at_least_minutes": self.at_least_minutes,
         }
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncIterator[TriggerEvent]:
         """Nap until the moment has come."""
         # Public holidays come from a library that is slow to import: not in the event loop.
         hours = hours_from(self.hours)

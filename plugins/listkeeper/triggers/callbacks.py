@@ -11,16 +11,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from include import settings
 from include.callbacks import collect
 from include.ledger import Ledger
 from include.vendors import ozonetel, purecallerid
 from listkeeper.hooks.ledger import aledger_url, open_ledger
+from listkeeper.masking import MaskedTrigger
 
 
-class CallbackTrigger(BaseTrigger):
+class CallbackTrigger(MaskedTrigger):
     """
     Wait until the callbacks of a load tell how it ended, or the deadline has passed.
 
@@ -58,7 +59,7 @@ class CallbackTrigger(BaseTrigger):
             collect(ledger, self.vendor, relay)
         return self.ended(ledger)
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncIterator[TriggerEvent]:
         """Look, then compare with the clock: what ended just before the deadline is never called late."""
         url = await aledger_url()
         deadline = datetime.fromisoformat(self.deadline)

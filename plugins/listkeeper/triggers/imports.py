@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import BaseHook
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from include.vendors.errors import AuthenticationError, VendorError
 from include.vendors.platform import NotFoundError
 from listkeeper.hooks.platform import PlatformHook
+from listkeeper.masking import MaskedTrigger
 
 
-class PlatformImportTrigger(BaseTrigger):
+class PlatformImportTrigger(MaskedTrigger):
     """
     Wait until all imports have ended, or the time is up.
 
@@ -60,7 +61,7 @@ class PlatformImportTrigger(BaseTrigger):
             uuids = uuids[1:]
         return uuids
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncIterator[TriggerEvent]:
         """Ask, then compare with the clock: what ended just before the deadline is never called late."""
         hook = PlatformHook(self.connection)
         hook.use(await BaseHook.aget_connection(self.connection))

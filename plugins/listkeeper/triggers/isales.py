@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import BaseHook
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from include.vendors.errors import VendorError
 from listkeeper.hooks.isales import IsalesHook
+from listkeeper.masking import MaskedTrigger
 
 
-class ImportTasksTrigger(BaseTrigger):
+class ImportTasksTrigger(MaskedTrigger):
     """
     Wait until all import tasks have ended, or the time is up. The event is `{"status": "ended" | "deadline"}`.
 
@@ -65,7 +66,7 @@ class ImportTasksTrigger(BaseTrigger):
             return False
         return {task.id for task in tasks if task.ended} >= set(self.task_ids)
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncIterator[TriggerEvent]:
         """Ask, then compare with the clock: what ended just before the deadline is never called late."""
         hook = IsalesHook(self.connection)
         hook.use(await BaseHook.aget_connection(self.connection))

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from listkeeper.hooks.ledger import aledger_url, open_ledger
+from listkeeper.masking import MaskedTrigger
 
 NAP = 15.0
 """Seconds between two looks at the ledger."""
 
 
-class OwnersTrigger(BaseTrigger):
+class OwnersTrigger(MaskedTrigger):
     """
     Wait until some flows have claimed their numbers. The event is `{"status": "claimed"}`, or `"late"`.
 
@@ -41,7 +42,7 @@ class OwnersTrigger(BaseTrigger):
             "deadline": self.deadline,
         }
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncIterator[TriggerEvent]:
         """Look at the ledger, nap, look again."""
         from include.owners import missing
 

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from include.ledger import Pace
 from listkeeper.hooks.ledger import aledger_url, open_ledger
+from listkeeper.masking import MaskedTrigger
 
 WAKE_EARLY = 5.0
 """Seconds before the turn at which a worker is asked for: starting the task takes about as long."""
@@ -22,7 +23,7 @@ LONGEST_NAP = 30.0
 """Seconds between two looks: somebody may take the turn meanwhile, or the vendor ask for a longer wait."""
 
 
-class TurnTrigger(BaseTrigger):
+class TurnTrigger(MaskedTrigger):
     """
     Wait until an account has a turn free, or nearly so. The event is `{"status": "turn"}`.
 
@@ -46,7 +47,7 @@ class TurnTrigger(BaseTrigger):
             "spacing_seconds": self.spacing_seconds,
         }
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> AsyncIterator[TriggerEvent]:
         """Look at the ledger, nap, look again."""
         url = await aledger_url()
         pace = Pace(

@@ -13,7 +13,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from include.masking import Quietly
 from listkeeper.links import PREFIX
+from listkeeper.masking import mask_logs
 from listkeeper.web import erasure, pages, receiver
 
 HEADERS: Final = {
@@ -27,7 +29,7 @@ HEADERS: Final = {
 
 
 class Envelope:
-    """Puts our headers on every answer, and keeps callback tokens out of the server's access log.
+    """Puts our headers on every answer; keeps tokens out of the server's access log, and rows out of its errors.
 
     Airflow's access log (and uvicorn's) writes the path that stands in the request's scope once the answer has
     gone out. The app works on a copy of the scope; the one that gets logged has no token in it.
@@ -48,7 +50,10 @@ class Envelope:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self.app(ours, receive, send_with_headers)
+        mask_logs()
+        # What leaves here is logged by Airflow's server with its whole chain.
+        with Quietly():
+            await self.app(ours, receive, send_with_headers)
 
 
 def create_app() -> FastAPI:
