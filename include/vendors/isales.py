@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from include.vendors.bodies import json_object
 from include.vendors.errors import (
     AuthenticationError,
     LostAnswerError,
@@ -264,7 +265,10 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, clock: str
         raise RequestRefusedError(
             VENDOR, f"iSales refused the request (HTTP {status}): {advice}.", http_status=status
         )
-    found = _object(body)
+    try:
+        found = json_object(body)
+    except ValueError as error:
+        raise unexpected(str(error)) from None
     code = _code(found)
     if code == SUCCESS:
         return found
@@ -296,16 +300,6 @@ def taken_import(error: UnexpectedAnswerError) -> ImportTakenError:
         f"iSales answered HTTP 200 to the import, but its answer cannot be read: {error}",
         http_status=200,
     )
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise unexpected("its text is no JSON") from None
-    if not isinstance(found, dict):
-        raise unexpected("it is no JSON object")
-    return found
 
 
 def _code(found: Mapping[str, Any]) -> str:

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import orjson
-
+from include.vendors.bodies import json_object
 from include.vendors.errors import (
     AuthenticationError,
     LostAnswerError,
@@ -147,13 +146,10 @@ def read_list(body: bytes | Mapping[str, Any]) -> ListLoad:
     Raises UnexpectedAnswerError for anything that is none: no JSON (the vendor's own sample is broken), no id, an
     unknown status, counts that are no whole numbers.
     """
-    if isinstance(body, bytes):
-        try:
-            raw = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise _unexpected("its text is no JSON") from None
-    else:
-        raw = body
+    try:
+        raw = json_object(body) if isinstance(body, bytes) else body
+    except ValueError as error:
+        raise _unexpected(str(error)) from None
     if not isinstance(raw, Mapping):
         raise _unexpected("it is no JSON object")
     load_id, status = raw.get("id"), raw.get("status")

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import orjson
-
+from include.vendors.bodies import json_object
 from include.vendors.errors import (
     AuthenticationError,
     LostAnswerError,
@@ -68,14 +67,9 @@ def read_answer(
     """
     require_success(status, headers, title, writes=writes)
     try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        answer = None
-        what = f"an answer to the {title} that is no JSON ({len(body)} bytes)"
-    else:
-        what = f"an answer to the {title} that is no JSON object"
-    if isinstance(answer, dict):
-        return answer
+        return json_object(body)
+    except ValueError as error:
+        what = f"an answer to the {title} that cannot be read: {error}"
     if writes:
         raise lost(f"sent {what}", status)
     raise unexpected(what, status)

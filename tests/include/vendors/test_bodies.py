@@ -1,0 +1,29 @@
+"""A body is a JSON object, or is told from one without being quoted."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.vendors.bodies import json_object
+
+
+def test_an_object_is_read():
+    assert json_object(b'{"a": [1, null]}') == {"a": [1, None]}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "its text is no JSON (0 bytes)"),
+        (b'{"phone": "+12025550100"', "its text is no JSON (24 bytes)"),
+        (b'{"a": "\xff"}', "its text is no JSON (10 bytes)"),
+        (b"[" * 2000, "its text is no JSON (2000 bytes)"),
+        (b"[]", "it is no JSON object"),
+        (b'"text"', "it is no JSON object"),
+        (b"null", "it is no JSON object"),
+    ],
+)
+def test_anything_else_is_named_but_not_quoted(body, told):
+    with pytest.raises(ValueError) as error:
+        json_object(body)
+    assert str(error.value) == told
