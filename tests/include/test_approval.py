@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from pydantic import ValidationError
 
-from include.approval import Approval, decide, person_problem, reason_problem
+from include.approval import WRITES, Approval, decide, person_problem, reason_problem
 from include.approval_page import approval_page
 from include.flow_files.delivery import ReleasedBackfill
 from include.guards import NEVER_PASSED, Refusal
@@ -46,7 +46,11 @@ def test_nobody_is_asked_to_pass_what_may_not_be_passed(guard):
 
 
 def test_the_guards_that_may_not_be_passed():
-    assert {"older_source", "paused", "unresolved_load", "keys_lost"} <= NEVER_PASSED
+    overwrite, twice = (
+        {"older_source", "paused"},
+        {"unresolved_load", "unfinished_load", "keys_lost", "no_list"},
+    )
+    assert overwrite | twice <= NEVER_PASSED
     assert SHRINK.passable and not OLDER.passable
 
 
@@ -68,6 +72,29 @@ def test_by_default_nothing_is_asked_when_nothing_is_stopped():
     assert decide(default, action="apply", refusals=[], changes=True, destructive=True) == "apply"
 
 
+def test_what_may_be_written_is_what_was_decided_so():
+    assert decision("never") in WRITES and decision("always") in WRITES
+    assert decision("never", SHRINK) not in WRITES
+    assert decision("always", action="plan") not in WRITES
+    assert "unchanged" not in WRITES
+
+
+def test_how_long_an_answer_is_waited_for():
+    assert Approval().timeout == timedelta(hours=12)
+    assert Approval(timeout_hours=0.5).timeout == timedelta(minutes=30)
+    assert Approval(timeout_hours=168).timeout == timedelta(days=7)
+    for wrong in (0, 168.5):
+        with pytest.raises(ValidationError, match="timeout_hours"):
+            Approval(timeout_hours=wrong)
+
+
+def test_names_of_people():
+    assert Approval(by=(" a ", "x" * 250)).by == ("a", "x" * 250)
+    for wrong in ("", "  ", "x" * 251):
+        with pytest.raises(ValidationError):
+            Approval(by=(wrong,))
+
+
 def test_whose_word_counts():
     default = Approval()
     assert person_problem(default, "ana", "ben") is None
@@ -85,7 +112,7 @@ def test_who_is_asked():
     assert Approval().askable("ana") == ()
 
 
-@pytest.mark.parametrize(("why", "good"), [("", False), ("ok", False), ("counted", True)])
+@pytest.mark.parametrize(("why", "good"), [("", False), ("ok", False), ("yes", True), ("counted", True)])
 def test_a_plan_that_a_guard_stopped_needs_a_reason(why, good):
     assert (reason_problem({"refusals": [SHRINK.__dict__]}, why) is None) == good
     assert reason_problem({"refusals": []}, why) is None

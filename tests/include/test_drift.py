@@ -130,6 +130,74 @@ def test_a_night_that_was_there_before_never_drifts(rows, picked, reasons):
     assert find(earlier[picked % len(earlier)], earlier, LIMITS) == []
 
 
+def test_the_spread_of_lively_nights_is_that_of_a_normal_distribution():
+    """Their median is 1,000 and their median deviation 200: the spread is 1.4826 times that, 297 leads."""
+    lively = [night(rows) for rows in (800, 800, 1000, 1200, 1200)]
+    assert figures(night(1290, areas={}), lively, factor=1) == []
+    assert figures(night(1300, areas={}), lively, factor=1) == ["volume"]
+
+
+def test_exactly_the_limit_is_no_drift():
+    still = [night(1000)] * 5  # spread: the floor, 50
+    assert figures(night(1300, areas={}), still) == []
+    assert figures(night(1310, areas={}), still) == ["volume"]
+
+
+def test_the_spread_of_a_short_list_is_one_lead_at_least():
+    still = [night(4, 0, areas={})] * 5
+    assert figures(night(10, 0, areas={}), still) == []
+    assert figures(night(11, 0, areas={}), still) == ["volume"]
+
+
+def test_five_nights_tell_of_shares_and_areas_too():
+    assert figures(night(rejected=0.3), usual(5)) == ["phone_too_short", "rejected"]
+    assert figures(night(areas={"+91": 900}), usual(5)) == ["areas"]
+    assert figures(night(areas={"+91": 900}), [*usual(4), night(areas={})]) == []
+
+
+def test_the_words_tell_which_share():
+    reason, rejected = find(night(rejected=0.3), usual(), LIMITS)
+    assert reason.text.startswith(
+        "30.0 % of the leads are `phone_too_short`; in the last 14 nights it was 9."
+    )
+    assert rejected.text.startswith("30.0 % of the leads are rejected; in the last 14 nights")
+    (gone,) = find(night(), usual(called_recently=200), LIMITS)
+    assert gone.text.startswith("0.0 % of the leads are `called_recently`")
+
+
+def test_a_mix_nearer_to_the_usual_than_any_night_is_no_drift():
+    odd, even = night(areas={"+1212": 900}), night(areas={"+44": 900})
+    assert figures(night(areas={"+1212": 450, "+44": 450}), [odd, even] * 3, factor=0.5) == []
+
+
+def test_the_area_that_moved_the_most_is_named():
+    def words(areas, earlier):
+        (drift,) = find(night(areas=areas), earlier, LIMITS)
+        return drift.text
+
+    still = [night()] * 5  # 5 of 9 leads in +1212, 3 in +1310, 1 in +44
+    assert "Most of all +91: 44.4 % instead of 0.0 %." in words({"+1212": 500, "+91": 400}, still)
+    assert "Most of all +1212: 97.8 % instead of 55.6 %." in words({"+1212": 880, "+61": 20}, still)
+    once_abroad = [night(areas={"+1212": 100})] * 4 + [night(areas={"+1212": 90, "+44": 10})]
+    assert "in the last 5 nights it was at most 8 %." in words({"+91": 100}, once_abroad)
+
+
+def test_the_limits_of_a_flow_that_sets_none():
+    assert LIMITS.model_dump() == {"when": "warn", "nights": 14, "min_nights": 5, "factor": 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [("nights", (3, 100), (2, 101)), ("min_nights", (3,), (2,)), ("factor", (0.5,), (0,))],
+)
+def test_how_far_a_limit_may_be_moved(name, allowed, refused):
+    for value in allowed:
+        assert getattr(DriftLimits(**{name: value}), name) == value
+    for value in refused:
+        with pytest.raises(ValidationError, match=name):
+            DriftLimits(**{name: value})
+
+
 def test_wrong_limits_are_refused():
     for wrong in ({"when": "shout"}, {"nights": 2}, {"factor": 0}):
         with pytest.raises(ValidationError):

@@ -158,6 +158,36 @@ def test_the_age_of_a_suppression_list(age, limit, expected):
     assert names(suppression=[SuppressionAge("stop", age, limit)]) == expected
 
 
+def test_a_list_without_a_limit_does_not_hide_the_next_one():
+    lists = [SuppressionAge("own", None, None), SuppressionAge("state", 31.0, 30)]
+    assert names(suppression=lists) == ["suppression_age"]
+
+
+def test_the_limits_of_a_flow_that_sets_none():
+    limits = GuardLimits()
+    assert not limits.allow_empty
+    assert (limits.max_shrink_percent, limits.max_shrink_rows, limits.min_valid_percent) == (30, None, 50)
+    assert (limits.max_source_age_hours, limits.max_plan_age_hours) == (36, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [
+        ("max_shrink_percent", (0, 100), (-0.5, 100.5)),
+        ("max_shrink_rows", (0, 10**9), (-1,)),
+        ("max_source_age_hours", (0.5,), (0,)),
+        ("min_valid_percent", (0, 100), (-0.5, 100.5)),
+        ("max_plan_age_hours", (0.5,), (0,)),
+    ],
+)
+def test_how_far_a_limit_may_be_moved(name, allowed, refused):
+    for value in allowed:
+        assert getattr(GuardLimits(**{name: value}), name) == value
+    for value in refused:
+        with pytest.raises(ValidationError, match=name):
+            GuardLimits(**{name: value})
+
+
 def test_every_list_and_every_guard_is_asked():
     lists = [SuppressionAge("a", 9, 5), SuppressionAge("b", 1, 5), SuppressionAge("c", None, 5)]
     refusals = refused(rows_valid=1, rows_after=0, source_time=NOW - timedelta(days=9), suppression=lists)
