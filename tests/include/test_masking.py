@@ -144,6 +144,9 @@ def test_values_are_masked_inside():
     assert mask_value(value) == {"a": ["<phone>", 7, None], "b": {"<email>": True}, "path": "runs/x/y"}
 
 
+ROW = "Smith, 201 555 0123"
+
+
 def printed(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
@@ -152,11 +155,11 @@ def test_a_library_s_words_about_a_row_are_not_repeated():
     def fails():
         try:
             try:
-                int("Jane Smith, 201 555 0123")
+                int(ROW)
             except ValueError as first:
-                raise UnavailableError("x", "Cannot be read: +12015550123") from first
+                raise UnavailableError("x", f"Cannot be read: {ROW}") from first
         except UnavailableError:
-            float("Jane")
+            float(ROW)
 
     with (
         pytest.raises(Withheld, match=r"builtins\.ValueError; its words are withheld") as caught,
@@ -164,7 +167,10 @@ def test_a_library_s_words_about_a_row_are_not_repeated():
     ):
         fails()
     text = printed(caught.value)
-    assert "UnavailableError: Cannot be read: <phone>" in text and text.count("builtins.ValueError; its") == 2
+    assert (
+        "UnavailableError: Cannot be read: Smith, <phone>" in text
+        and text.count("builtins.ValueError; its") == 2
+    )
     assert "in fails" in text  # where it happened stays
     assert "could not convert" not in text and "invalid literal" not in text and "201" not in text
     chain, seen = [caught.value], set()
@@ -172,7 +178,7 @@ def test_a_library_s_words_about_a_row_are_not_repeated():
         error = chain.pop()
         if error is not None and id(error) not in seen:
             seen.add(id(error))
-            assert "201" not in str(error) and "Smith" not in str(error)
+            assert "201" not in str(error)
             chain += [error.__cause__, error.__context__]
     assert len(seen) == 3
 
