@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -223,12 +224,8 @@ class RunFolder:
         return sorted(p.name for p in self._root.iterdir() if not p.name.startswith("."))
 
     def remove(self) -> None:
-        """Remove the folder and what is in it."""
-        if self._root.exists():
-            if self._local is not None:
-                shutil.rmtree(self._local)
-            else:
-                self._root.rmdir(recursive=True)
+        """Remove the folder and what is in it; at once for whoever looks for it from now on."""
+        remove(self.path)
 
 
 def folders(below: str) -> list[RunFolder]:
@@ -244,6 +241,93 @@ def places(below: str) -> list[str]:
     """Names of what stands directly below a place, committed or not, sorted."""
     root = UPath(settings.staging_url()) / below
     return sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.exists() else []
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A file of the staging area: its place below the root, and when it was last written (UTC)."""
+
+    path: str
+    bytes: int
+    changed_at: datetime
+
+
+def files(below: str = "") -> list[StagedFile]:
+    """Every file below a place, hidden ones and those of steps under way too, in name order.
+
+    On a local disk a link counts as a file, and is never followed.
+    """
+    root = UPath(settings.staging_url())
+    if root.protocol not in ("", "file", "local"):
+        base = root.path.rstrip("/")
+        found = root.fs.find(f"{base}/{below}" if below else base, detail=True)
+        listed = [
+            StagedFile(name.removeprefix(base).strip("/"), info["size"] or 0, _changed_at(info))
+            for name, info in found.items()
+        ]
+        return sorted(listed, key=lambda file: file.path)
+    top, listed = Path(root.path), []
+    start = top / below
+    walk: Iterable[tuple[str, list[str], list[str]]] = os.walk(start)
+    for folder, inner, names in [(str(start.parent), [], [start.name])] if start.is_file() else walk:
+        for name in [*names, *(name for name in inner if Path(folder, name).is_symlink())]:
+            path = Path(folder, name)
+            try:
+                stat = path.lstat()
+            except FileNotFoundError:
+                continue  # a step that is at work has just moved it
+            changed = datetime.fromtimestamp(stat.st_mtime, UTC)
+            listed.append(StagedFile(path.relative_to(top).as_posix(), stat.st_size, changed))
+    return sorted(listed, key=lambda file: file.path)
+
+
+def _changed_at(info: Mapping[str, Any]) -> datetime:
+    """When an object was written, by whichever name its storage has for it; now, where it does not say."""
+    for name in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        moment = info.get(name)
+        if isinstance(moment, (int, float)):
+            return datetime.fromtimestamp(moment, UTC)
+        if isinstance(moment, str):
+            moment = datetime.fromisoformat(moment)
+        if isinstance(moment, datetime):
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return datetime.now(UTC)
+
+
+GONE: Final = ".gone"
+"""Ends the hidden name of what is being removed; whoever finds one may remove it."""
+
+
+def remove(path: str) -> None:
+    """Remove a folder or a file, if it is there.
+
+    A folder is first moved out of sight, or loses its manifest: a crash never leaves half of one that looks whole. A
+    link goes, what it leads to stays.
+    """
+    root = UPath(settings.staging_url()) / path
+    if root.protocol not in ("", "file", "local"):
+        (root / MANIFEST).unlink(missing_ok=True)
+        if root.exists():
+            root.fs.rm(root.path, recursive=True)
+        return
+    local = Path(root.path)
+    if local.is_symlink() or local.is_file():
+        local.unlink(missing_ok=True)
+    elif local.is_dir():
+        gone = local.with_name(f".{local.name}.{uuid.uuid4().hex[:8]}{GONE}")
+        local.rename(gone)
+        shutil.rmtree(gone)
+
+
+def prune(path: str) -> None:
+    """Remove the empty folders above a place that was removed, as far as the folder of its source or DAG."""
+    root = UPath(settings.staging_url())
+    if root.protocol in ("", "file", "local"):
+        for parent in list(Path(path).parents)[:-3]:
+            try:
+                (Path(root.path) / parent).rmdir()
+            except OSError:  # not empty, or gone
+                return
 
 
 def slug(text: str) -> str:

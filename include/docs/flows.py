@@ -12,8 +12,9 @@ from include.flow_files import KINDS
 HEAD: Final = """# Flow files
 
 One YAML file per source or list in `include/flows` (or the folder that `LISTKEEPER_FLOWS` names). Each becomes one DAG,
-`<kind>__<name>`. A mistake is reported with file, key and rule, and breaks only the DAG of that file;
-`listkeeper validate` finds it before Airflow does.
+`<kind>__<name>`; house-keeping has at most one file, and its DAG `keep_house` is there without it. A mistake is
+reported with file, key and rule, and breaks only the DAG of that file; `listkeeper validate` finds it before Airflow
+does.
 
 Made from the code: `make docs`.
 """

@@ -14,6 +14,7 @@ from include.flow_files.files import (
     load_flows,
     read_flow_file,
 )
+from include.flow_files.house import KeepHouse
 from include.flow_files.isales import IsalesFlow
 from include.flow_files.ozonetel import OzonetelFlow
 from include.flow_files.platform import LeadFilters, PlatformPushFlow, PlatformSource
@@ -29,6 +30,7 @@ __all__ = [
     "FlowFile",
     "FlowFileError",
     "IsalesFlow",
+    "KeepHouse",
     "LeadFilters",
     "OzonetelFlow",
     "PlatformPushFlow",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from include import settings
 from include.flow_files.base import FlowFile
 from include.flow_files.delivery import Delivery
+from include.flow_files.house import KeepHouse
 from include.flow_files.isales import IsalesFlow
 from include.flow_files.ozonetel import OzonetelFlow
 from include.flow_files.platform import PlatformPushFlow, PlatformSource
@@ -25,6 +26,7 @@ KINDS: Final[dict[str, type[FlowFile]]] = {
     "push_platform_leads": PlatformPushFlow,
     "import_isales": IsalesFlow,
     "archive_vicidial_leads": ArchiveFlow,
+    "keep_house": KeepHouse,
 }
 
 AnyFlow = TypeVar("AnyFlow", bound=FlowFile)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ import polars as pl
 
 from include.leads import packs, places, windows
 from include.leads.calls import CallHistory
-from include.leads.rules import PackRules
+from include.leads.rules import CleanRules, PackRules
 from include.leads.schema import SCREENED_COLUMNS
 
 _NO_NUMBERS: Final[Mapping[str, pl.Series]] = MappingProxyType({})
@@ -60,6 +60,21 @@ _SCHEMA: Final[dict[str, Any]] = {
 def attempt_hours(settings: PackRules) -> tuple[float, ...]:
     """The windows, in hours, of the attempt caps that may come up."""
     return tuple(sorted({rule.attempts.hours for rule in settings.rules if rule.attempts}))
+
+
+def looks_back(rules: CleanRules) -> timedelta | None:
+    """How old a call may be that the rules of a flow still look at; None: however old, an opt-out counts.
+
+    A flow without rules over calls looks at none.
+    """
+    calls = rules.calls
+    if calls is None:
+        return timedelta()
+    if calls.do_not_call.dial_status or calls.do_not_call.wrap_code:
+        return None
+    hours = [*(attempt_hours(rules.packs) if rules.packs else ()), calls.not_within_hours or 0.0]
+    hours += [calls.attempts.hours] if calls.attempts else []
+    return max(timedelta(hours=max(hours)), timedelta(days=calls.dead_days))
 
 
 class Screening:

@@ -31,6 +31,7 @@ from include.ledger.errors import (
     UnknownTokenError,
     VendorPausedError,
 )
+from include.ledger.holding import Holding
 from include.ledger.ledger import Ledger
 from include.ledger.owners import Claim
 from include.ledger.pace import Pace, Turn
@@ -49,6 +50,7 @@ from include.ledger.records import (
     Target,
     VendorPause,
 )
+from include.ledger.removals import Removal
 
 __all__ = [
     "BadCallbackError",
@@ -62,6 +64,7 @@ __all__ = [
     "Event",
     "Evidence",
     "Head",
+    "Holding",
     "Ledger",
     "LedgerError",
     "ListChangedError",
@@ -80,6 +83,7 @@ __all__ = [
     "Problem",
     "Receipt",
     "Reconciliation",
+    "Removal",
     "Standing",
     "Target",
     "TargetLockedError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -13,14 +14,17 @@ from include.ledger import (
     erase,
     events,
     evidence,
+    holding,
     loads,
     owners,
     pace,
+    removals,
     resolve,
     targets,
     vendors,
 )
 from include.ledger.errors import UnknownTargetError
+from include.ledger.holding import Holding
 from include.ledger.owners import Claim
 from include.ledger.pace import Pace, Turn
 from include.ledger.records import (
@@ -39,6 +43,7 @@ from include.ledger.records import (
     Target,
     VendorPause,
 )
+from include.ledger.removals import Forgettable, Removal
 from include.ledger.store import Store
 from include.ledger.tables import loads as loads_table
 
@@ -460,6 +465,75 @@ class Ledger:
         """What was called back about a batch, in order of arrival."""
         with self._store.read() as connection:
             return events.of_batch(connection, load_id, seq)
+
+    # House-keeping
+
+    def holding(self) -> Holding:
+        """What the ledger still needs of what is staged, as it stands now."""
+        with self._store.read() as connection:
+            return holding.holding(connection)
+
+    def called_back(self, before: datetime) -> list[tuple[str, int, datetime]]:
+        """Loads that ended before a moment and were called back about: id, bodies, when the last one came."""
+        with self._store.read() as connection:
+            return removals.called_back(connection, before)
+
+    def ended_loads(self, before: datetime) -> list[tuple[str, int, datetime]]:
+        """Loads that ended before a moment: id, rows (its own and those of its batches), and when."""
+        with self._store.read() as connection:
+            return removals.ended(connection, before)
+
+    def intend_removal(self, removal: Removal) -> None:
+        """Note that something is about to be removed; `end_removal` says how that ended."""
+        with self._store.write() as connection:
+            removals.intend(connection, removal)
+
+    def end_removal(self, place: str, *, gone: bool) -> None:
+        """Note that it is gone, or that it stays after all."""
+        with self._store.write() as connection:
+            if gone:
+                removals.gone(connection, place, self._now())
+            else:
+                removals.withdraw(connection, place)
+
+    def forget(self, removal: Removal, what: Forgettable, may_go: Callable[[Holding], bool]) -> bool:
+        """Forget rows of the ledger, unless they are needed by now; whether they are gone.
+
+        :param what: `("claims", group, night)`, `("callbacks", load)` or `("history", load)`.
+        """
+        forgets: dict[str, Callable[..., int]] = {
+            "claims": removals.forget_claims,
+            "callbacks": removals.forget_callbacks,
+            "history": removals.forget_load,
+        }
+        with self._store.write() as connection:
+            if not may_go(holding.holding(connection)):
+                return False
+            rows = forgets[what[0]](connection, *what[1:])
+            if rows:
+                now = self._now()
+                removals.intend(connection, replace(removal, pieces=rows, gone_at=now))
+            return bool(rows)
+
+    def interrupted_removals(self) -> list[Removal]:
+        """What was about to be removed when something broke."""
+        with self._store.read() as connection:
+            return removals.interrupted(connection)
+
+    def removal_of(self, place: str) -> Removal | None:
+        """What house-keeping removed last of a place, or below it; None when nothing ever was."""
+        with self._store.read() as connection:
+            return removals.find(connection, place)
+
+    def tell_removed(self, about: Mapping[str, Any]) -> Evidence:
+        """Put everything that is gone and not told yet into the evidence, once, counted by class."""
+        with self._store.write() as connection:
+            return removals.tell(connection, about, self._now())
+
+    def forget_old_removals(self, before: datetime) -> None:
+        """Let go of notes about what was removed and told before a moment."""
+        with self._store.write() as connection:
+            removals.forget_old(connection, before)
 
     # Evidence
 

@@ -61,8 +61,8 @@ def find(connection: Connection, load_id: str) -> Load:
     return _load(row)
 
 
-def newest(connection: Connection, limit: int, *where: ColumnElement[bool]) -> list[Load]:
-    """The loads opened last, newest first."""
+def newest(connection: Connection, limit: int | None, *where: ColumnElement[bool]) -> list[Load]:
+    """The loads opened last, newest first; `limit` None: all of them."""
     query = select(loads).where(*where).order_by(loads.c.number.desc()).limit(limit)
     return [_load(row) for row in connection.execute(query)]
 

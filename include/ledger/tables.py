@@ -2,7 +2,7 @@
 
 None of them may ever hold a phone number, a name or an e-mail address of a lead: rows live in the run folder,
 here are ids, counts, hashes and times. Columns that take a person's free words (`reason`, `paused_why`,
-`note`) are for the log of a decision, not for data.
+`note`) are for the log of a decision, not for data; `Words` masks what looks like data all the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -27,7 +28,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0004"
+from include.masking import mask
+
+REVISION: Final = "0006"
 """The newest migration. A database that is there already needs no Alembic to say so."""
 
 
@@ -55,6 +58,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Words(TypeDecorator[str]):
+    """What a person or a vendor wrote. A number, an address or a key in it is masked on the way in."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Mask the text."""
+        return None if value is None else mask(value)
 
 
 class Json(TypeDecorator[Any]):
@@ -88,7 +102,7 @@ targets = Table(
     Column("key", Text, primary_key=True),
     Column("paused", Boolean, nullable=False),
     Column("paused_by", Text),
-    Column("paused_why", Text),
+    Column("paused_why", Words),
     Column("paused_at", UtcDateTime),
     Column("lock_load_id", Text),
     Column("lock_until", UtcDateTime),
@@ -118,7 +132,7 @@ loads = Table(
     Column("plan_hash", Text, nullable=False),
     Column("mode", Text, nullable=False),
     Column("requested_by", Text),
-    Column("reason", Text),
+    Column("reason", Words),
     Column("rows_in", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("counts", Json),
@@ -132,7 +146,7 @@ loads = Table(
     Column("approval_page", Text),
     Column("approved_by", Text),
     Column("approved_at", UtcDateTime),
-    Column("approval_reason", Text),
+    Column("approval_reason", Words),
     UniqueConstraint("dag_id", "run_id", "plan_hash"),
     CheckConstraint("mode IN ('apply', 'plan')", name="mode"),
     CheckConstraint("state IN ('open', 'done', 'failed', 'refused', 'planned', 'uncertain')", name="state"),
@@ -158,7 +172,7 @@ batches = Table(
     Column("vendor_ref", Text),
     Column("answer", Json),
     Column("vendor_counts", Json, nullable=False),
-    Column("note", Text),
+    Column("note", Words),
     Column("intended_at", UtcDateTime),
     Column("accepted_at", UtcDateTime),
     Column("settled_at", UtcDateTime),
@@ -177,7 +191,7 @@ vendors = Table(
     Column("name", Text, primary_key=True),
     Column("paused", Boolean, nullable=False),
     Column("paused_by", Text),
-    Column("paused_why", Text),
+    Column("paused_why", Words),
     Column("paused_at", UtcDateTime),
 )
 
@@ -195,6 +209,19 @@ owners = Table(
     Column("owner_group", Text, primary_key=True),
     Column("night", Text, primary_key=True),
     Column("claims", Json, nullable=False),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("place", Text, primary_key=True),
+    Column("kept", Text, nullable=False),  # the class by whose days it went
+    Column("days", Integer, nullable=False),
+    Column("pieces", Integer, nullable=False),  # files, or rows of the ledger
+    Column("bytes", BigInteger, nullable=False),
+    Column("intended_at", UtcDateTime, nullable=False),
+    Column("gone_at", UtcDateTime),
+    Column("told", Integer),  # the evidence that counts it
 )
 
 callbacks = Table(

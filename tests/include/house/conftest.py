@@ -1,0 +1,189 @@
+"""A house to keep: a staging area and a ledger with a clock of their own, and things to put into both."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import polars as pl
+import pytest
+import yaml
+
+from include.house.days import KeepDays
+from include.house.house import Cleaned, House, HousePlan
+from include.ledger import BatchPlan, Ledger, Load
+from include.ledger.reconcile import Counts
+from include.staging import Manifest, RunFolder, files, run_path
+
+START = datetime(2026, 11, 1, 9, tzinfo=UTC)
+NIGHT = "2026-10-31"
+SOURCE = "callers"
+LIST = "purecallerid:64be9f5c0c8d4a1f2b3c4d5e:Callers"
+RINGCX = {
+    "kind": "load_purecallerid",
+    "name": "ringcx",
+    "source": SOURCE,
+    "dialer": "ringcx",
+    "campaign": "64be9f5c0c8d4a1f2b3c4d5e",
+    "list": "Callers",
+    "mode": "APPEND",
+    "dedupe": "RING_REMOVE_FROM_LIST",
+    "released": True,
+    "columns": [{"to": "leadPhone", "from": "phone"}],
+}
+DAG = "load_purecallerid__ringcx"
+
+
+class Estate:
+    """What there is to keep house of, and the clock. Whatever is written has the clock's time."""
+
+    def __init__(self, folder: Path, ledger_url: str, *, local: bool = True) -> None:
+        self.folder, self.local, self.now = folder, local, START
+        self.ledger = Ledger(ledger_url, now=lambda: self.now)
+        self.ledger.migrate()
+        self.active: dict[str, int] = {}
+        self.removed_uploads: list[str] = []
+        self.uploads: set[str] = set()
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+    def write(self, path: str, name: str = "x.parquet", content: bytes = b"x") -> str:
+        RunFolder(path).put(name, content)
+        self.date(path)
+        return path
+
+    def date(self, path: str) -> None:
+        """Give what was just written the clock's time."""
+        if self.local:
+            for file in (self.folder / path).rglob("*"):
+                os.utime(file, (self.now.timestamp(),) * 2)
+            return
+        memory = fsspec.filesystem("memory")
+        for name, file in memory.store.items():
+            if name.startswith(f"/staging/{path}/"):
+                file.created = self.now
+
+    def commit(
+        self, path: str, kind: str, frames: dict[str, pl.DataFrame] | None = None, **about: Any
+    ) -> str:
+        folder = RunFolder(path)
+        with folder.writing() as scratch:
+            for name, frame in (frames or {"part-00000.parquet": pl.DataFrame({"row_key": ["1"]})}).items():
+                frame.write_parquet(scratch / name)
+            folder.commit(scratch, Manifest(kind, 1, created_at=self.now, **about))
+        self.date(path)
+        return path
+
+    def snapshot(self, name: str = "s", night: str = NIGHT, source: str = SOURCE) -> str:
+        return self.commit(
+            f"snapshots/{source}/{night}/{name}", "snapshot", source_time=self.now, night=night
+        )
+
+    def run(
+        self,
+        run_id: str = "r",
+        dag_id: str = DAG,
+        steps: tuple[str, ...] = ("clean", "plan", "outcomes", "report"),
+    ) -> str:
+        for step in steps:
+            self.commit(run_path(dag_id, run_id, step), step)
+        return run_path(dag_id, run_id, "").rstrip("/")
+
+    def load(
+        self, run_id: str = "r", snapshot: str = "snapshots/callers/2026-10-31/s", **changes: Any
+    ) -> Load:
+        values: dict[str, Any] = {
+            "flow": "ringcx", "vendor": "purecallerid", "dag_id": DAG, "run_id": run_id, "target": LIST,
+            "night": NIGHT, "source_time": self.now, "snapshot": snapshot, "plan_hash": f"hash of {run_id}",
+            "mode": "apply", "requested_by": None, "reason": None, "rows_in": 1,
+        }  # fmt: skip
+        return self.ledger.open_load(**values | changes)
+
+    def send(self, load: Load, state: str | None = "confirmed") -> Load:
+        """Send the load's one batch; `state` None leaves it accepted."""
+        self.ledger.claim_target(load.id, timedelta(hours=1))
+        self.ledger.plan_batches(load.id, [BatchPlan(1, 1, "f")])
+        self.ledger.intend(load.id, 1)
+        self.ledger.accept(load.id, 1, "v", {})
+        if state:
+            done = {"confirmed": (1, 0, 0), "rejected": (0, 1, 0), "uncertain": (0, 0, 1)}[state]
+            counts = dict(zip(("delivered", "rejected", "uncertain"), done, strict=True))
+            self.ledger.settle(load.id, 1, state, **counts, vendor_counts={})  # type: ignore[arg-type]
+        self.ledger.release_target(load.id)
+        return load
+
+    def finish(self, load: Load, state: Any = "done") -> Load:
+        counts = (
+            {"delivered": 1} if state == "done" else {"uncertain": 1} if state == "uncertain" else {"held": 1}
+        )
+        zero = dict.fromkeys(("delivered", "rejected", "suppressed", "held", "uncertain"), 0)
+        self.ledger.finish_load(
+            load.id, state=state, counts=Counts(rows_in=1, **zero | counts), verdict=state
+        )
+        return self.ledger.load(load.id)
+
+    def house(self, **days: Any) -> House:
+        return House(
+            self.ledger,
+            KeepDays(**days),
+            active=lambda dag_id: self.active.get(dag_id, 0),
+            servers=self,
+            now=lambda: self.now,
+        )
+
+    def remove(self, flow: Any, name: str) -> bool:
+        """The file servers' part."""
+        self.removed_uploads.append(name)
+        there = name in self.uploads
+        self.uploads.discard(name)
+        return there
+
+    def keep(self, **days: Any) -> tuple[HousePlan, Cleaned]:
+        """Plan and clean up at once, through the file between the two."""
+        plan = self.house(**days).plan()
+        plan = HousePlan.from_json(json.loads(json.dumps(plan.to_json())))
+        return plan, self.house(**days).clean_up(plan, {"run_id": "h"})
+
+    def places(self) -> set[str]:
+        """Every folder with a file in it."""
+        return {file.path.rpartition("/")[0] for file in files()}
+
+
+@pytest.fixture(params=["disk", "object storage"])
+def storage(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def flows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Write the flow files; each named by its `name`."""
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    monkeypatch.setenv("LISTKEEPER_FLOWS", str(folder))
+
+    def write(*contents: dict[str, Any]) -> None:
+        for content in contents:
+            (folder / f"{content['name']}.yaml").write_text(yaml.safe_dump(content))
+
+    write({"kind": "pull_platform_leads", "name": SOURCE}, RINGCX)
+    return write
+
+
+@pytest.fixture
+def estate(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flows: Any) -> Iterator[Estate]:
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+    folder = tmp_path / "staging"
+    local = storage == "disk"
+    monkeypatch.setenv("LISTKEEPER_STAGING", str(folder) if local else "memory://staging")
+    made = Estate(folder, f"sqlite:///{tmp_path}/ledger.db", local=local)
+    yield made
+    made.ledger.close()
+    memory.store.clear()
