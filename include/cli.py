@@ -27,10 +27,13 @@ from include.flow_files import (
     Delivery,
     FlowFile,
     FlowFileError,
+    KeepHouse,
     PlatformSource,
     load_flows,
     read_flow_file,
 )
+from include.house.days import KeepDays
+from include.house.told import removed
 from include.leads.phones import to_e164
 from include.leads.schema import STATES
 from include.ledger import Head, Ledger, LedgerError, Load
@@ -120,13 +123,15 @@ def plan(asked: argparse.Namespace) -> Answer:
         if load is None:
             raise CommandError(f"There is no plan of {' '.join(asked.what)}; `listkeeper loads` lists them.")
         batches = ledger.batches(load.id)
+        gone = removed(ledger, f"The files of run {load.run_id}", run_path(load.dag_id, load.run_id, "plan"))
     planned, summary = (
         json.loads(RunFolder(run_path(load.dag_id, load.run_id, step)).get(name) or b"{}")
         for step, name in (("plan", "plan.json"), ("report", "summary.json"))
     )
     if not planned:
         raise CommandError(
-            f"The plan of run {load.run_id} is not in {settings.staging_url()} (any more); set LISTKEEPER_STAGING "
+            gone
+            or f"The plan of run {load.run_id} is not in {settings.staging_url()} (any more); set LISTKEEPER_STAGING "
             "to where its run folders are."
         )
     problems = summary.get("problems", [])
@@ -145,10 +150,18 @@ def explain_row(asked: argparse.Namespace) -> Answer:
     flow, row_key = asked.what
     with _ledger() as ledger:
         found = explain(ledger, flow, row_key, asked.runs)
+        gone = [
+            removed(ledger, "Outcomes of older runs", f"runs/{kind}__{flow}", "rejects") for kind in KINDS
+        ]
     if not found:
         raise CommandError(
-            f"The last {asked.runs} runs of {flow} know no row {row_key}. Either it was not in their "
-            "source, or they have not ended."
+            " ".join(
+                [
+                    f"The last {asked.runs} runs of {flow} know no row {row_key}. Either it was not in their source, "
+                    "or they have not ended.",
+                    *filter(None, gone),
+                ]
+            )
         )
     return Answer([finding.to_dict() for finding in found], "\n\n".join(_told(finding) for finding in found))
 
@@ -159,10 +172,11 @@ def _story(asked: argparse.Namespace) -> Answer:
     shown = who if number is None else masked(f"+{number}")  # answers are kept in tickets and logs
     with _ledger() as ledger:
         found = story(ledger, who, asked.region, asked.runs)
+        gone = removed(ledger, "Outcomes of older runs", "runs", "rejects")
     if not found:
         raise CommandError(
             f"The last {asked.runs} runs of each flow know no lead {shown}. Either it was in no source, or its rows "
-            "are not staged any more."
+            f"are not staged any more. {gone or ''}".rstrip()
         )
     lists = len({finding.dag_id for finding in found})
     told = [f"{shown}: outcomes {len(found)}, flows {lists}; oldest first.", *map(_told, found)]
@@ -244,6 +258,20 @@ def pause(asked: argparse.Namespace) -> Answer:
     )
 
 
+def house(_asked: argparse.Namespace) -> Answer:
+    """Show what house-keeping would remove, and what it keeps although it is old. Removes nothing."""
+    from include.house.house import House
+    from include.house.report import house_markdown
+
+    good, broken = load_flows(KeepHouse)
+    if broken:
+        raise broken[0].error
+    days = good[0].days if good else KeepDays.model_validate({})
+    with _ledger() as ledger:
+        found = House(ledger, days).plan()
+    return Answer(found.to_json() | {"counts": found.count()}, house_markdown(found, days).rstrip())
+
+
 def verify(asked: argparse.Namespace) -> Answer:
     """Check the evidence, and print where it ends."""
     with _ledger() as ledger:
@@ -319,6 +347,7 @@ def parser() -> argparse.ArgumentParser:
         command = add(name, pause, words)
         command.add_argument("target", metavar="TARGET", help="the flow, its list's key, or a vendor")
         add_person(command)
+    add("house", house, "show what house-keeping would remove, and what it keeps although it is old")
     command = add("verify", verify, "check that the evidence was not changed")
     command.add_argument(
         "--head", type=_head, metavar="COUNT:HASH", help="a head that was noted down earlier"

@@ -520,10 +520,13 @@ class Ledger:
         with self._store.read() as connection:
             return removals.interrupted(connection)
 
-    def removal_of(self, place: str) -> Removal | None:
-        """What house-keeping removed last of a place, or below it; None when nothing ever was."""
+    def removal_of(self, place: str, kept: str | None = None) -> Removal | None:
+        """What house-keeping removed last of a place, or below it; None when nothing ever was.
+
+        :param kept: the class that it must be of.
+        """
         with self._store.read() as connection:
-            return removals.find(connection, place)
+            return removals.find(connection, place, kept)
 
     def tell_removed(self, about: Mapping[str, Any]) -> Evidence:
         """Put everything that is gone and not told yet into the evidence, once, counted by class."""

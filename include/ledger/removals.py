@@ -61,10 +61,11 @@ def interrupted(connection: Connection) -> list[Removal]:
     return _read(connection, removals.c.gone_at.is_(None))
 
 
-def find(connection: Connection, place: str) -> Removal | None:
-    """What was removed last of a place, or of the places below it; None when nothing ever was."""
+def find(connection: Connection, place: str, kept: str | None) -> Removal | None:
+    """What was removed last of a place, or of the places below it, of one class or any; None when nothing ever was."""
     below = removals.c.place.startswith(f"{place}/", autoescape=True)
-    found = _read(connection, ((removals.c.place == place) | below) & removals.c.gone_at.is_not(None))
+    where = ((removals.c.place == place) | below) & removals.c.gone_at.is_not(None)
+    found = _read(connection, where if kept is None else where & (removals.c.kept == kept))
     return max(found, key=lambda removal: removal.gone_at or removal.intended_at, default=None)
 
 

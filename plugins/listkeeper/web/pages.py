@@ -27,6 +27,7 @@ from markupsafe import Markup
 from upath import UPath
 
 from include import settings
+from include.house.told import removed, removed_markdown, run_removed
 from include.leads.schema import STATES
 from include.ledger import Batch, Ledger, Load
 from include.report.plan import PLAN_TITLE
@@ -97,16 +98,18 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
     )
     load = _load(ledger, dag_id, run_slug, summary.get("load"))
     files = [name for name, (step, _) in FILES.items() if name in _folder(dag_id, run_slug, step).names()]
+    gone = run_removed(ledger, f"runs/{dag_id}/{run_slug}")
     if not (plan or summary or load or files):
-        raise HTTPException(404, "This run has left nothing yet, or house-keeping has removed it.")
+        raise HTTPException(404, gone or "This run has left nothing yet.")
     batches = ledger.batches(load.id) if load else []
     texts = (_folder(dag_id, run_slug, FILES[name][0]).get(name) for name in ("report.md", "certificate.md"))
     written = next((found for found in texts if found is not None), None)
-    text = (
-        written.decode()
-        if written is not None
-        else report_markdown(plan, summary, [], [asdict(batch) for batch in batches])
-    )
+    if written is not None:
+        text = written.decode()
+    elif gone and not plan:
+        text = removed_markdown(load, gone)
+    else:
+        text = report_markdown(plan, summary, [], [asdict(batch) for batch in batches])
     return page(
         request,
         "run.html",
@@ -128,7 +131,9 @@ def file(dag_id: DagId, run_slug: RunSlug, name: str) -> Response:
         raise HTTPException(404, NOTHING_HERE)
     step, media_type = FILES[name]
     if name not in _folder(dag_id, run_slug, step).names():
-        raise HTTPException(404, f"This run has left no {name} yet, or house-keeping has removed it.")
+        place = _folder(dag_id, run_slug, step).path
+        gone = removed(open_ledger(), f"The files of the step {step}, {name} among them,", place)
+        raise HTTPException(404, gone or f"This run has left no {name} yet.")
     place = "attachment" if name in DOWNLOADS else "inline"
     return StreamingResponse(
         _content(UPath(settings.staging_url()) / _folder(dag_id, run_slug, step).path / name),

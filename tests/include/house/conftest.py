@@ -17,7 +17,7 @@ import yaml
 from include.house.days import KeepDays
 from include.house.house import Cleaned, House, HousePlan
 from include.ledger import BatchPlan, Ledger, Load
-from include.ledger.reconcile import Counts
+from include.ledger.records import Counts
 from include.staging import Manifest, RunFolder, files, run_path
 
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)
