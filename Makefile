@@ -38,10 +38,11 @@ else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-check: $(STAMP) ## lint, formatting, types
+check: $(STAMP) ## lint, formatting, types, and no key in any file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.scan_secrets
 
 docs: $(STAMP) ## write the pages of docs/ that are made from the code
 	$(BIN)/python -m include.docs
