@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -385,3 +386,34 @@ def _whole(record: logging.LogRecord) -> str:
     return " ".join(
         str(value) for value in (record.getMessage(), record.args, record.exc_text, record.exc_info)
     )
+
+
+@pytest.fixture
+def relay(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:  # noqa: F811
+    """A relay as a user would run it: it drops each body into a folder, and knows nothing else."""
+    folder = state / "relay"
+
+    class Drop(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            vendor, token = self.path.split("/")[-2:]
+            place = folder / vendor / token
+            place.mkdir(parents=True, exist_ok=True)
+            number = len(list(place.iterdir()))
+            scratch = place / f"{number}.part"
+            scratch.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+            scratch.rename(place / f"{number}-{threading.get_ident()}-{datetime.now(UTC):%H%M%S%f}.json")
+            self.send_response(202)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Drop)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("LISTKEEPER_PUBLIC_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("LISTKEEPER_RELAY", str(folder))
+    yield folder
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -10,8 +10,8 @@ import pytest
 
 from include.ledger import Ledger
 from tests.flows.conftest import flow_file, numbers
+from tests.flows.loads import OLDER, ringcx
 from tests.flows.runs import NO_ANSWER, answered
-from tests.flows.test_load_flow import OLDER, ringcx
 
 ALWAYS = {"ask": "always"}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.flows.conftest import flow_file, numbers
-from tests.flows.test_load_flow import ringcx
+from tests.flows.loads import ringcx
 
 DAG = "load_purecallerid__nightly"
 

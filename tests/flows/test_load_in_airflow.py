@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.flows.conftest import NIGHT, connection, flow_file, numbers
+from tests.flows.loads import OLDER, ringcx, wait_until
 from tests.flows.runs import STEPS
-from tests.flows.test_load_flow import OLDER, ringcx, wait_until
 
 GREEN = dict.fromkeys(STEPS, "success") | {"approve": "skipped"}
 
