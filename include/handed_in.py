@@ -41,7 +41,8 @@ class Order:
     :param night: the night that it counts as.
     :param source_time: what the fence compares, ISO 8601.
     :param text: what is asked for, as a sentence for whoever approves it.
-    :param rows: leads handed in, `fixed` of them changed by a person.
+    :param rows: leads handed in, `fixed` of them named by a person; `refused`: rows of the person's file that were not
+        taken.
     """
 
     kind: Kind
@@ -58,6 +59,7 @@ class Order:
     text: str
     rows: int
     fixed: int = 0
+    refused: int = 0
 
 
 def run_id_of(kind: Kind, asking_run: str) -> str:

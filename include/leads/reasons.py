@@ -177,6 +177,43 @@ _ALL: Final = (
         "Another lead of this night has the same number and was kept.",
         "Remove one of the two at the source; the detail names the row that was kept.",
     ),
+    # Rejected: rows of a file of fixed rejects. The detail names row, column and rule.
+    Reason(
+        "fix_no_key",
+        "rejected",
+        "A row of the file of fixed rejects has no `row_key`.",
+        "Copy the `row_key` from the reject file; without it nobody knows which lead is meant.",
+    ),
+    Reason(
+        "fix_unknown_key",
+        "rejected",
+        "The load whose rejects were fixed had no row with this `row_key`.",
+        "Compare the `row_key` with the reject file, and upload the file on the page of the load it came from.",
+    ),
+    Reason(
+        "fix_not_rejected",
+        "rejected",
+        "The row was not rejected by that load, so it is not sent again; the detail says how it ended.",
+        "Take it out of the file. What is suppressed or held ends when its reason does.",
+    ),
+    Reason(
+        "fix_repeated",
+        "rejected",
+        "Several rows of the file of fixed rejects have this `row_key`.",
+        "Keep the one that is right.",
+    ),
+    Reason(
+        "fix_cell",
+        "rejected",
+        "A cell of the file of fixed rejects cannot be used.",
+        "Write a plain value there; the detail names row, column and rule.",
+    ),
+    Reason(
+        "fix_delivered",
+        "rejected",
+        "An earlier resend has sent this row, so it is not sent twice.",
+        "Nothing to do.",
+    ),
     Reason(
         "text_too_long",
         "rejected",

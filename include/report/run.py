@@ -51,6 +51,7 @@ def report_markdown(
         planned.calls(plan),
         _vendor(batches),
         planned.samples(plan),
+        _copy(summary),
         md.listed("What to do next", _advice(plan, summary, problems)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -89,6 +90,23 @@ def _approval(summary: Mapping[str, Any]) -> str:
     else:
         told = "Nobody approved this plan in time. No answer means no."
     return md.section("Approval", told)
+
+
+def _copy(summary: Mapping[str, Any]) -> str:
+    """Whether what was applied can be put back."""
+    copy = summary.get("copy")
+    if not copy:
+        return ""
+    title = "Putting it back"
+    if copy.get("why"):
+        return md.section(
+            title, f"No copy of this load is kept, so it cannot be put back. {md.text(copy['why'])}"
+        )
+    return md.section(
+        title,
+        f"An encrypted copy of the {md.number(copy['rows'])} rows is kept for some days: `restore_list` puts it "
+        f"back, load `{md.code(summary['load'])}`.",
+    )
 
 
 def _rows(summary: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def parse(monkeypatch=None, flows: Path | None = None):
     )
 
 
-OF_NO_FLOW = {"erase_customer", "keep_house"}
+OF_NO_FLOW = {"erase_customer", "keep_house", "resend_rejects", "restore_list"}
 """DAGs that are there once, whatever flow files there are."""
 
 

@@ -16,6 +16,7 @@ from include import settings
 from include.approval import WRITES
 from include.flow_files import Delivery
 from include.nights import chosen_night
+from listkeeper.operators.handed_in import taken_up, unreleased_backfill
 from listkeeper.operators.run import (
     APPLY,
     RunOperator,
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from include.drift import Drift
     from include.flow_files import Recipe
     from include.guards import Refusal
+    from include.handed_in import Order
     from include.leads.clean import CleanResult
+    from include.leads.standing import Standing
     from include.ledger import Ledger
-    from include.staging import Manifest, RunFolder
+    from include.staging import RunFolder
 
 
 class DeliveryOperator(RunOperator):
@@ -49,7 +52,8 @@ class FindSnapshotOperator(DeliveryOperator):
     Choose the snapshot to deliver, and whether this run may write.
 
     A run that follows a pull takes the night of its partition; a run by hand takes the night of the form, or the
-    newest complete one. What follows a backfill only plans, unless the flow's file releases the backfill of that night.
+    newest complete one; a run of `restore_list` or `resend_rejects` takes what these handed in for it. What follows a
+    backfill only plans, unless the flow's file releases the backfill of that night.
 
     Returns `{"snapshot", "night", "full", "rows_in", "source_time", "action", "requested_by", "reason"}`.
     """
@@ -59,6 +63,8 @@ class FindSnapshotOperator(DeliveryOperator):
             return self._find(context)
 
     def _find(self, context: Context) -> dict[str, Any]:
+        if (handed := taken_up(context, self.flow)) is not None:
+            return handed[1]
         dag_run, params = context["dag_run"], context["params"]
         refuse_unknown_params(dag_run, self.dag.params)
         try:
@@ -75,21 +81,14 @@ class FindSnapshotOperator(DeliveryOperator):
             "full": manifest.facts.get("mode") == "full",
             "rows_in": manifest.rows,
             "source_time": (manifest.source_time or manifest.created_at).isoformat(),
-            "action": asked_action(self.flow, params, dag_run, from_backfill=self._is_backfill(manifest)),
+            "action": asked_action(
+                self.flow, params, dag_run, from_backfill=unreleased_backfill(self.flow, manifest)
+            ),
             # Who started the pull that this run follows has as good as started this run.
             "requested_by": getattr(dag_run, "triggering_user_name", None)
             or manifest.facts.get("requested_by"),
             "reason": params.get("reason"),
         }
-
-    def _is_backfill(self, manifest: Manifest) -> bool:
-        """Whether the snapshot was made by a backfill that the flow's file does not release."""
-        released = self.flow.released_backfill
-        return manifest.facts.get("run_type") == "backfill" and not (
-            released is not None
-            and manifest.night is not None
-            and released.covers(manifest.night, datetime.now(UTC).date())
-        )
 
     def _with_leftovers(self, context: Context, tonight: RunFolder) -> RunFolder:
         """Add what the load before could not send in time; a full snapshot holds those leads anyway."""
@@ -180,14 +179,16 @@ class CleanLeadsOperator(DeliveryOperator):
         return missing(open_ledger(), str(self.flow.owner_group), self.found["night"], flows)
 
     def _clean(self, context: Context, late: list[str]) -> dict[str, Any]:
+        from include.leads.standing import STANDING
         from include.staging import Manifest, RunFolder
 
         snapshot, out = RunFolder(self.found["snapshot"]), run_folder(context, "clean")
         with ExitStack() as stack:
             parts = stack.enter_context(snapshot.reading("part-*.parquet"))
+            standing = _standing(stack.enter_context(snapshot.reading(STANDING)))
             calls, about_calls = self._calls(stack)
             scratch = stack.enter_context(out.writing())
-            result = self._clean_and_claim(context, parts, calls, scratch)
+            result = self._clean_and_claim(context, parts, calls, standing, scratch)
             facts = {
                 "rows_in": result.rows_in,
                 "decided": result.outcomes,
@@ -207,7 +208,12 @@ class CleanLeadsOperator(DeliveryOperator):
         return {"clean": out.path, "kept": result.kept, **facts}
 
     def _clean_and_claim(
-        self, context: Context, parts: list[Path], calls: list[Path], out: Path
+        self,
+        context: Context,
+        parts: list[Path],
+        calls: list[Path],
+        standing: Standing | None,
+        out: Path,
     ) -> CleanResult:
         """Clean, then claim the kept numbers; clean anew whenever another list of the group was faster."""
         from include.leads.clean import clean
@@ -226,6 +232,7 @@ class CleanLeadsOperator(DeliveryOperator):
                 base=settings.PROJECT_ROOT,
                 calls=calls,
                 owned=owned,
+                standing=standing,
                 erased=erased_customers(),
             )
             if group is None or not self._claims:
@@ -259,6 +266,18 @@ class CleanLeadsOperator(DeliveryOperator):
         return files, about
 
 
+def _standing(files: list[Path]) -> Standing | None:
+    """What stands on the list already, where fixed rejects of it were handed in."""
+    import polars as pl
+
+    from include.leads.standing import Standing
+
+    if not files:
+        return None
+    frame = pl.read_parquet(files[0])
+    return Standing(frame["number"], frame["customer_key"])
+
+
 class PlanLoadOperator(DeliveryOperator):
     """
     Plan the load: render what would be sent, set it against what stands on the list, ask the guards.
@@ -274,9 +293,17 @@ class PlanLoadOperator(DeliveryOperator):
     def __init__(self, *, found: Any, cleaned: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.found, self.cleaned = found, cleaned
+        self._handed_in: Order | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         with telling(context):
+            handed = taken_up(context, self.flow)
+            if handed is not None and handed[1] != self.found:
+                raise AirflowFailException(
+                    "The first step hands on something else than what was handed in for this run. Nothing was sent. "
+                    "Clear the task find_snapshot."
+                )
+            self._handed_in = None if handed is None else handed[0]
             return self._plan(context)
 
     def recipe(self) -> Recipe:
@@ -291,6 +318,14 @@ class PlanLoadOperator(DeliveryOperator):
         """How long it takes to send so many rows, where the vendor's limits make that worth telling."""
         return None
 
+    def _restore(self) -> list[Refusal]:
+        """Nothing is put back without a person, whatever the other guards say."""
+        from include.guards import Refusal
+
+        if self._handed_in is None or self._handed_in.kind != "restore":
+            return []
+        return [Refusal("restore", self._handed_in.text)]
+
     def _contract_changes(self) -> list[str]:
         """What the pull found changed in the source's fields."""
         from include.staging import RunFolder
@@ -299,16 +334,19 @@ class PlanLoadOperator(DeliveryOperator):
         return changes
 
     def _drift(self, ledger: Ledger) -> list[Drift]:
-        """What of tonight's clean step is unlike the last nights of this flow."""
+        """What of tonight's clean step is unlike the last nights of this flow; what was handed in is no night."""
         from include.drift import find
+        from include.handed_in import kind_of
         from include.staging import RunFolder, run_path
 
         limits = self.flow.guards.drift
+        if self._handed_in is not None:
+            return []
         tonight = RunFolder(self.cleaned["clean"]).manifest()
         earlier: dict[str, dict[str, Any]] = {}
         for load in ledger.loads(10 * limits.nights, flow=self.flow.name):
             folder = RunFolder(run_path(load.dag_id, load.run_id, "clean"))
-            known = load.night in (None, tonight.night, *earlier)
+            known = load.night in (None, tonight.night, *earlier) or kind_of(load.run_id)
             if len(earlier) < limits.nights and not known and folder.exists():
                 earlier[str(load.night)] = folder.manifest().facts
         return find(tonight.facts, list(earlier.values()), limits)
@@ -354,6 +392,7 @@ class PlanLoadOperator(DeliveryOperator):
                 extra_refusals=[
                     *ledger_refusals(ledger, flow, source_time, night, context["dag_run"].run_id),
                     *self.refusals(),
+                    *self._restore(),
                     *check_drift(drift, flow.guards.drift),
                 ],
                 warnings=[

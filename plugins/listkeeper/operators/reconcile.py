@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.approval import WRITES
+from include.flow_files import Delivery
 from listkeeper.operators.run import RunOperator, run_folder
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.ledger import Batch, Load
+    from include.ledger import Batch, Ledger, Load
 
 STEPS = ("find_snapshot", "clean", "plan", "load")
 """The steps before the reconciliation: those that find the rows, decide on them, plan, and send."""
@@ -102,6 +103,7 @@ class ReconcileOperator(RunOperator):
             "verdict": verdict,
             "problems": problems,
             "approval": approval,
+            "copy": self._copy(ledger, planned["load"]) if verdict == "delivered" and planned else None,
             "load": planned.get("load"),
             "report": run_folder(context, "report").path,
         }
@@ -131,6 +133,28 @@ class ReconcileOperator(RunOperator):
         if decision == "apply" and not ti.xcom_pull(task_ids=sending):
             return [f"The {sending} did not end; see the log of the task {sending}."]
         return []
+
+    def _copy(self, ledger: Ledger, load_id: str) -> dict[str, Any] | None:
+        """Keep what was put on the list, so that it can be put back; never a reason for a run to fail."""
+        from include import safe
+        from include.erasure.keys import ErasureKeyError
+        from include.safe import SafeError
+        from listkeeper.hooks.erasure import erasure_key
+
+        load = ledger.load(load_id)
+        replaces = isinstance(self.flow, Delivery) and self.flow.recipe.replaces
+        if not replaces or ledger.target(load.target).applied_load_id != load.id:
+            return None
+        try:
+            copy = safe.keep(erasure_key(), load)
+        except (ErasureKeyError, SafeError) as error:
+            return {"why": str(error)}
+        except Exception as error:
+            self.log.warning("No copy of what was applied could be kept (%s).", type(error).__name__)
+            return {
+                "why": f"It could not be written ({type(error).__name__}); see the log of the task reconcile."
+            }
+        return {"rows": copy.rows}
 
     @staticmethod
     def _verdict(decision: str | None, problems: list[str], uncertain: int) -> str:
