@@ -74,7 +74,10 @@ GROUPS = {
     ),
     "guards": Group(
         ("include/guards.py", "include/drift.py", "include/approval.py"),
-        tuple(f"tests/include/test_{name}.py" for name in ("guards", "drift", "approval", "plan", "flow_files")),
+        tuple(
+            f"tests/include/test_{name}.py"
+            for name in ("guards", "drift", "approval", "plan", "plan_changes", "plan_hash", "flow_files")
+        ),
     ),
     "reconcile": Group(
         (
