@@ -250,6 +250,8 @@ def test_a_forged_plan_sends_nothing(deliver, shrunk, vendor, snapshot, change):
     run.push("plan", "return_value", forged)
     run.clear("load")
     assert run.tasks["load"] == "failed" and run.state == "failed"
+    why = run.xcom("load", "stopped")
+    assert ("hands on another plan" in why) is (change.keys() != {"decision"})
     assert vendor.calls == 2
 
 

@@ -106,6 +106,9 @@ def test_batches_are_planned_once(ledger, open_load):
         (1, 600, "aa"),
         (2, 400, "bb"),
     ]
+    assert {(b.delivered, b.rejected, b.uncertain, b.attempts) for b in ledger.batches(load.id)} == {
+        (0, 0, 0, 0)
+    }
     for changed in (BatchPlan(2, 400, "cc"), BatchPlan(2, 401, "bb")):
         with pytest.raises(PlanChangedError):
             ledger.plan_batches(load.id, [BatchPlan(3, 1, "dd"), changed])
@@ -254,6 +257,32 @@ def test_uncertain_can_become_final_and_final_stays(ledger, load, final, clock):
     with pytest.raises(BatchStateError):
         ledger.accept(load.id, 1, "late", {})
     assert ledger.batches(load.id)[0] == settled
+
+
+def test_the_vendor_cannot_take_a_batch_in_twice_under_two_names(ledger, load):
+    ledger.intend(load.id, 1)
+    ledger.accept(load.id, 1, "64bea", {})
+    with pytest.raises(BatchStateError):
+        ledger.accept(load.id, 1, "64beb", {})
+    confirm(ledger, load)
+    with pytest.raises(BatchStateError):
+        ledger.accept(load.id, 1, "64bea", {})
+    assert ledger.batches(load.id)[0].vendor_ref == "64bea"
+
+
+def test_a_load_is_unresolved_while_a_batch_may_have_arrived(ledger, load):
+    def open_loads():
+        return [found.id for found in ledger.unresolved(load.target)]
+
+    assert open_loads() == []
+    ledger.intend(load.id, 1)
+    assert open_loads() == [load.id]
+    ledger.accept(load.id, 1, "64bea", {})
+    assert open_loads() == [load.id] and ledger.unresolved("purecallerid:64be:OTHER") == []
+    ledger.leave_uncertain(ledger.batches(load.id)[0], "no callback")
+    assert open_loads() == [load.id]
+    confirm(ledger, load)
+    assert open_loads() == []
 
 
 def test_a_batch_that_was_never_sent_has_no_outcome(ledger, load):

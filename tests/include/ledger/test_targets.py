@@ -186,6 +186,26 @@ def test_what_was_applied_is_the_newest_source_and_never_an_older_one(ledger, op
 
 
 @pytest.mark.parametrize(
+    "kind", ["scheduled__", "asset_triggered__", "partition_", "manual__", "backfill__", "erase__"]
+)
+def test_the_fence_asks_nobody_what_kind_of_run_it_is(ledger, open_load, kind):
+    """Nor whether a person asked for it, and gave a reason."""
+    newer = open_load(run_id="partition_2026-11-21", source_time=NIGHT + timedelta(days=1))
+    ledger.claim_target(newer.id, HOUR)
+    ledger.release_target(newer.id)
+    older = open_load(run_id=f"{kind}2026-11-20", requested_by="ana", reason="month end")
+    for _ in range(2):  # cleared, or the next try
+        with pytest.raises(OlderSourceError):
+            ledger.claim_target(older.id, HOUR)
+
+
+def test_a_load_that_had_nothing_to_send_is_applied_with_no_rows(ledger, open_load):
+    load = open_load()
+    assert ledger.mark_applied(load.id, "runs/a/keys.parquet")
+    assert ledger.target(TARGET).applied_rows == 0
+
+
+@pytest.mark.parametrize(
     "error",
     [
         TargetLockedError("t", "load", NIGHT),

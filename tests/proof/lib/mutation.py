@@ -96,9 +96,8 @@ def _seen(node: ast.AST) -> Iterator[ast.AST]:
         skipped.add(id(node.annotation))
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         skipped.add(id(node.returns))
-    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-        # What an error says is for people; that it is raised, and as what, is for us.
-        skipped |= {id(arg) for arg in node.exc.args}
+    if isinstance(node, ast.Raise):
+        skipped.add(id(node.exc))  # what an error says is for people; that it is raised, is for us
     for child in ast.iter_child_nodes(node):
         documents = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
         unseen = isinstance(child, ast.keyword) and child.arg in UNSEEN_ARGUMENTS
