@@ -51,11 +51,6 @@ def of_load(connection: Connection, load_id: str) -> list[Batch]:
     return [_batch(row) for row in connection.execute(query)]
 
 
-def key(connection: Connection, load_id: str, seq: int) -> int:
-    """The batch's row id, for tables that refer to it."""
-    return int(_row(connection, load_id, seq).id)
-
-
 def intend(connection: Connection, load_id: str, seq: int, *, again: bool, now: datetime) -> int:
     """Write the intent to send and count the attempt; return the batch's row id."""
     row = _row(connection, load_id, seq)

@@ -301,6 +301,8 @@ def try_all(group: Group, workers: int) -> dict[str, list[Mutant]]:
                 ends[end[0]].append(trial.mutant)
                 if end[1]:
                     noticed[end[1]] += 1
+                if (done := sum(map(len, ends.values()))) % 100 == 0:
+                    print(f"  {done} tried, {len(ends['survived'])} survived", file=sys.stderr, flush=True)
 
 
 def report(name: str, ends: dict[str, list[Mutant]], explained: dict[str, str]) -> bool:
