@@ -57,7 +57,8 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         ),
         TOKEN,
     ),
-    (re.compile(r"[\w.%+'-]+@(?!\d)[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"), EMAIL),
+    # SSH's algorithms are called like addresses.
+    (re.compile(r"[\w.%+'-]+@(?!\d|openssh\.com\b|libssh\.org\b)[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"), EMAIL),
 )
 
 _GAP: Final = r"[ \t\u00a0\u2007\u202f().\-\u2010-\u2015\u2212]"
