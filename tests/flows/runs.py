@@ -219,9 +219,10 @@ class DirectRun(AnyRun):
     def clear(self, task: str) -> None:
         self.go(task)
 
-    def go(self, first: str | None = None) -> Self:
-        """Run the tasks one after the other, from `first` on."""
-        for name in self.steps[self.steps.index(first) if first else 0 :]:
+    def go(self, first: str | None = None, last: str | None = None) -> Self:
+        """Run the tasks one after the other, from `first` on, up to and with `last`."""
+        end = self.steps.index(last) + 1 if last else None
+        for name in self.steps[self.steps.index(first) if first else 0 : end]:
             self._tasks[name] = self._end(self.dag.task_dict[name])
         return self
 
@@ -270,8 +271,18 @@ class DirectRun(AnyRun):
                 classpath, arguments = deferred.trigger.serialize()
                 trigger = import_string(classpath)(**json.loads(json.dumps(arguments)))
                 method = getattr(task, deferred.method_name)
-            event = {"event": asyncio.run(_first_event(trigger))}
+            event = {"event": self.event(trigger)}
         self.push(task.task_id, "return_value", result)
+
+    def event(self, trigger: Any) -> Any:
+        """Wait for a trigger's event."""
+        return asyncio.run(self.first_event(trigger))
+
+    @staticmethod
+    async def first_event(trigger: Any) -> Any:
+        async for event in trigger.run():
+            return event.payload
+        raise AssertionError("The trigger ended without an event.")
 
     def asking(self, task: Any, step: Callable[[], Any]) -> Any:
         """Do a step of a task; where it asks a person, hand it the answer."""
@@ -309,9 +320,3 @@ class TaskInstance:
 
     def xcom_pull(self, task_ids: str, key: str = "return_value") -> Any:
         return self.run.xcom(task_ids, key)
-
-
-async def _first_event(trigger: Any) -> Any:
-    async for event in trigger.run():
-        return event.payload
-    raise AssertionError("The trigger ended without an event.")
