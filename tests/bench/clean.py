@@ -14,7 +14,6 @@ generator, so that a million leads are not fourteen thousand repeated. The suppr
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import json
@@ -25,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lib.measuring import Figure, Runs, answer_as_child, child, median, show
+from lib.measuring import Figure, Runs, child, median, run_bench
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "include" / "sandbox" / "data"
@@ -199,19 +198,6 @@ def measure(rows: int, rounds: int) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    """Run one child, or measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        answer_as_child(options.child, {"make": make_leads, "ours": ours, "obvious": obvious})
-        return 0
-    return show("Clean step", measure(options.rows, options.rounds), as_json=options.json)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sides = {"make": make_leads, "ours": ours, "obvious": obvious}
+    sys.exit(run_bench("Clean step", __doc__, sides, measure, rows=1_000_000))

@@ -8,7 +8,6 @@ requests. The server reads what comes and keeps nothing. The sides take turns, a
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -18,9 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "lib"))
-
-from measuring import ROOT, Figure, Runs, answer_as_child, child, median, peak_mb, serving, show
+from lib.measuring import ROOT, Figure, Runs, child, median, peak_mb, run_bench, serving
 
 PART_ROWS = 50_000
 KEY_BYTES = 17  # what the plan keeps of each key of the load before
@@ -136,7 +133,7 @@ def obvious(payload: str, url: str) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "base_mb": base}
 
 
-def measure(rows: int = 1_000_000, rounds: int = 3) -> list[Figure]:
+def measure(rows: int, rounds: int) -> list[Figure]:
     """Return the figures."""
     runs: Runs = {
         name: [] for name in ("many", "few", "many again", "few again", "upload", "curl", "obvious")
@@ -187,21 +184,6 @@ def measure(rows: int = 1_000_000, rounds: int = 3) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    """Run one child, or measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        sides = {"make": make, "plan": plan, "upload": upload, "curl": curl, "obvious": obvious}
-        answer_as_child(options.child, sides)
-        return 0
-    figures = measure(options.rows, options.rounds)
-    return show("Plan and upload of a list", figures, as_json=options.json)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sides = {"make": make, "plan": plan, "upload": upload, "curl": curl, "obvious": obvious}
+    sys.exit(run_bench("Plan and upload of a list", __doc__, sides, measure, rows=1_000_000))

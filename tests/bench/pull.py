@@ -8,7 +8,6 @@ sandbox's answers stands between, because making a page takes the sandbox longer
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -17,9 +16,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-sys.path.insert(0, str(Path(__file__).parent / "lib"))
-
-from measuring import ROOT, Figure, Runs, answer_as_child, child, median, peak_mb, serving, show
+from lib.measuring import ROOT, Figure, Runs, child, median, peak_mb, run_bench, serving
 
 PAGE = 1000
 TIMED_PAGES, TIMED_PAGE = 200, 250  # 250 of the sandbox's leads are 134 kB of JSON
@@ -63,7 +60,7 @@ def sandbox(rows: int, page: int = PAGE) -> list[str]:
     return ["-m", "include.sandbox", "--port", "0", "--synthetic", str(rows), "--page-size", str(page)]
 
 
-def measure(rows: int = 1_000_000, rounds: int = 3) -> list[Figure]:
+def measure(rows: int, rounds: int) -> list[Figure]:
     """Return the figures."""
     with tempfile.TemporaryDirectory() as folder:
         runs: Runs = {"many": [], "few": [], "one": [], "four": []}
@@ -119,20 +116,6 @@ def measure(rows: int = 1_000_000, rounds: int = 3) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    """Run one child, or measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        answer_as_child(options.child, {"pull": pull, "against_csv": against_csv})
-        return 0
-    figures = measure(options.rows, options.rounds)
-    return show("Pull from the Platform API", figures, as_json=options.json)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sides = {"pull": pull, "against_csv": against_csv}
+    sys.exit(run_bench("Pull from the Platform API", __doc__, sides, measure, rows=1_000_000))

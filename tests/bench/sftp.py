@@ -8,7 +8,6 @@ the check of the content, which reads the file back.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import getpass
 import json
@@ -24,9 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent / "lib"))
-
-from measuring import ROOT, Figure, Runs, answer_as_child, child, median, peak_mb, show
+from lib.measuring import ROOT, Figure, Runs, child, median, peak_mb, run_bench
 
 
 def cpu_seconds() -> float:
@@ -108,7 +105,7 @@ def slow_line(port: int, rtt_ms: float) -> Iterator[int]:
         process.stdout.close()
 
 
-def measure(megabytes: int = 50, rtt_ms: float = 50, rounds: int = 3) -> list[Figure]:
+def measure(mb: int, rtt_ms: float, rounds: int) -> list[Figure]:
     """Return the figures."""
     sides = ("ours", "ours, content checked", "provider", "binary")
     runs: Runs = {f"{side} {line}": [] for side in sides for line in ("fast", "slow")}
@@ -119,7 +116,7 @@ def measure(megabytes: int = 50, rtt_ms: float = 50, rounds: int = 3) -> list[Fi
     ):
         folder = Path(scratch)
         local, far = folder / "workbook.xlsx", folder / "far"
-        local.write_bytes(os.urandom(megabytes * 1_000_000))
+        local.write_bytes(os.urandom(mb * 1_000_000))
         far.mkdir()
         kind, key = (folder / "host.pub").read_text().split()[:2]
         known = folder / "known_hosts"
@@ -164,7 +161,7 @@ def measure(megabytes: int = 50, rtt_ms: float = 50, rounds: int = 3) -> list[Fi
                     remote.unlink()
     seconds = {name: median(runs, name, "seconds") for name in runs}
     memory = median(runs, "ours fast", "peak_mb") - median(runs, "ours fast", "base_mb")
-    per_50 = 50 / megabytes
+    per_50 = 50 / mb
     return [
         Figure(
             f"time: ours / sftp client, {rtt_ms:g} ms",
@@ -187,25 +184,10 @@ def measure(megabytes: int = 50, rtt_ms: float = 50, rounds: int = 3) -> list[Fi
             f"time: ours with content checked / sftp client, {rtt_ms:g} ms",
             seconds["ours, content checked slow"] / seconds["binary slow"],
         ),
-        Figure(f"time: ours, {megabytes} MB, {rtt_ms:g} ms, s", seconds["ours slow"]),
+        Figure(f"time: ours, {mb} MB, {rtt_ms:g} ms, s", seconds["ours slow"]),
     ]
 
 
-def main() -> int:
-    """Run one child, or measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--mb", type=int, default=50)
-    parser.add_argument("--rtt-ms", type=float, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        answer_as_child(options.child, {"ours": ours, "provider": provider, "binary": binary})
-        return 0
-    figures = measure(options.mb, options.rtt_ms, options.rounds)
-    return show("Upload over SFTP", figures, as_json=options.json)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sides = {"ours": ours, "provider": provider, "binary": binary}
+    sys.exit(run_bench("Upload over SFTP", __doc__, sides, measure, mb=50, rtt_ms=50.0))

@@ -12,13 +12,12 @@ missed. Every run is a fresh child process, the sides take turns, and the figure
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from lib.measuring import Figure, Runs, answer_as_child, child, median, show
+from lib.measuring import Figure, Runs, child, median, run_bench
 
 PART_ROWS = 50_000
 SLICE_ROWS = 25_000  # as the clean step's own
@@ -142,21 +141,8 @@ def measure(rows: int, listed: int, rounds: int) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    """Run one child, or measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--listed", type=int, default=10_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        answer_as_child(options.child, {"make": make, "ours": ours, "obvious": obvious})
-        return 0
-    figures = measure(options.rows, options.listed, options.rounds)
-    return show("Suppression and duplicates", figures, as_json=options.json)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sides = {"make": make, "ours": ours, "obvious": obvious}
+    sys.exit(
+        run_bench("Suppression and duplicates", __doc__, sides, measure, rows=5_000_000, listed=10_000_000)
+    )

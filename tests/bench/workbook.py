@@ -9,7 +9,6 @@ memory at the end is set against that after the first. Every workbook is read ba
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -17,9 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "lib"))
-
-from measuring import Figure, Runs, answer_as_child, child, median, peak_mb, show
+from lib.measuring import Figure, Runs, child, median, peak_mb, run_bench
 
 LEVEL = 6  # what the compiled writer uses
 FILES = 10
@@ -156,7 +153,7 @@ def differences(payload: str, out: str) -> dict[str, float]:
     return {"wrong": float(wrong)}
 
 
-def measure(rows: int = 500_000, rounds: int = 3) -> list[Figure]:
+def measure(rows: int, rounds: int) -> list[Figure]:
     """Return the figures."""
     runs: Runs = {"ours": [], "floor": [], "obvious": [], "ten": []}
     wrong = 0.0
@@ -191,21 +188,6 @@ def measure(rows: int = 500_000, rounds: int = 3) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    """Run one child, or measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=500_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        sides = {"make": make, "ours": ours, "floor": floor, "obvious": obvious, "differences": differences}
-        answer_as_child(options.child, sides)
-        return 0
-    figures = measure(options.rows, options.rounds)
-    return show("Workbooks of a call data file", figures, as_json=options.json)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sides = {"make": make, "ours": ours, "floor": floor, "obvious": obvious, "differences": differences}
+    sys.exit(run_bench("Workbooks of a call data file", __doc__, sides, measure, rows=500_000))

@@ -5,6 +5,7 @@ The parent imports nothing heavy: a child's peak memory begins with what its par
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -101,3 +102,29 @@ def show(title: str, figures: list[Figure], *, as_json: bool) -> int:
         verdict = "" if not figure.target else "ok" if figure.ok else "MISSED"
         print(f"{figure.name:<{width}}  {figure.value:>10,.3g}  {figure.target:<14}  {verdict}".rstrip())
     return 0 if good else 1
+
+
+def run_bench(
+    title: str,
+    manual: str | None,
+    sides: Mapping[str, Callable[..., dict[str, float]]],
+    measure: Callable[..., list[Figure]],
+    **sizes: float,
+) -> int:
+    """Be the child that is asked for, or measure and print; returns the exit code.
+
+    :param sides: what a child can be asked to do.
+    :param measure: called with `rounds` and the sizes, as the command line gives them.
+    :param sizes: each size of the benchmark, an option of its name, and its default.
+    """
+    parser = argparse.ArgumentParser(description=(manual or "").splitlines()[0])
+    for name, default in {**sizes, "rounds": 3}.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = vars(parser.parse_args())
+    asked, as_json = options.pop("child"), options.pop("json")
+    if asked:
+        answer_as_child(asked, sides)
+        return 0
+    return show(title, measure(**options), as_json=as_json)
