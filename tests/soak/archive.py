@@ -8,18 +8,16 @@ the run waited.
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
-import yaml
 
 from include.stack import console, processes
 from include.stack.console import Console
 from include.stack.processes import Stack
+from tests.soak.stacks import run_soak
 
 LEADS, ARCHIVED = 180_000, 100_000
 NIGHTS_END = (15_000, 40_000, 70_000)
@@ -125,26 +123,6 @@ def state_of(airflow: Any, run_id: str) -> str | None:
     return next(ti["state"] for ti in airflow.task_instances(DAG, run_id) if ti["task_id"] == "archive")
 
 
-def main() -> int:
-    """Return 0 when all is well."""
-    screen = Console()
-    console.end_on_signals()
-    processes.VICIDIAL_LEADS = LEADS
-    with tempfile.TemporaryDirectory(prefix="lk-soak-") as folder:
-        flows = Path(folder) / "flows"
-        flows.mkdir()
-        (flows / "soak.yaml").write_text(yaml.safe_dump(FLOW))
-        with Stack(
-            Path(folder),
-            airflow_port=18280,
-            sandbox_port=18290,
-            environment={"LISTKEEPER_FLOWS": str(flows)},
-        ) as running:
-            wrong = soak(running, screen)
-    for line in wrong:
-        screen.show(f"WRONG: {line}")
-    return 1 if wrong else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    processes.VICIDIAL_LEADS = LEADS
+    sys.exit(run_soak(soak, {"soak": FLOW}))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Any
 import httpx
 import polars as pl
 import psutil
-import yaml
 
 from include.stack import console
 from include.stack.airflow_client import Airflow
 from include.stack.console import Console
 from include.stack.processes import Stack
+from tests.soak.stacks import run_soak
 
 LEADS, BAD = 50_000, 2_000
 ZONE = "America/New_York"
@@ -181,28 +180,5 @@ def read_outcomes(staging: Path, summary: dict[str, Any]) -> pl.DataFrame:
     return pl.read_parquet(folder / "*.parquet")
 
 
-def main() -> int:
-    """Return 0 when all is well."""
-    screen = Console()
-    console.end_on_signals()
-    with tempfile.TemporaryDirectory(prefix="lk-soak-") as folder:
-        flows, leads = Path(folder) / "flows", Path(folder) / "leads.csv"
-        flows.mkdir()
-        for name, flow in (("source", SOURCE), ("push", PUSH)):
-            (flows / f"{name}.yaml").write_text(yaml.safe_dump(flow))
-        write_leads(leads)
-        with Stack(
-            Path(folder),
-            airflow_port=18280,
-            sandbox_port=18290,
-            leads=leads,
-            environment={"LISTKEEPER_FLOWS": str(flows)},
-        ) as running:
-            wrong = soak(running, screen)
-    for line in wrong:
-        screen.show(f"WRONG: {line}")
-    return 1 if wrong else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_soak(soak, {"source": SOURCE, "push": PUSH}, write_leads))
