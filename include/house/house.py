@@ -156,13 +156,12 @@ class House:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger, self._days, self._active, self._servers, self._now = ledger, days, active, servers, now
-        self._flows = Flows.read()
 
     # The plan
 
     def plan(self) -> HousePlan:
         """Look through everything; removes nothing."""
-        flows, now = self._flows, self._now()
+        flows, now = Flows.read(), self._now()
         here = survey(staging.files(), LEFT_ALONE)
         holding = self._ledger.holding()
         uploads = list(self._uploads(here, flows, holding))

@@ -5,7 +5,7 @@ Asked right before each removal, of the ledger and the flow files as they stand 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,6 +14,7 @@ import polars as pl
 
 from include.erasure.requests import ERASURES
 from include.flow_files import KINDS, Delivery, IsalesFlow, PlatformSource, load_flows
+from include.handed_in import kind_of
 from include.house.places import Found
 from include.leads.screening import looks_back
 from include.ledger import Holding, Load
@@ -91,9 +92,8 @@ class Needs:
         """Why the rows of a load stay in the ledger."""
         if why := self._open(lambda load: load.id == load_id):
             return why
-        if load_id in self._holding.kept_loads or any(
-            load.id == load_id for load in self._holding.last_written
-        ):
+        last = any(load.id == load_id for load in self._last_written())
+        if last or load_id in self._holding.kept_loads:
             return "it tells what stands on its list"
         return None
 
@@ -140,11 +140,25 @@ class Needs:
         for target, applied in self._holding.applied.items():
             if applied == path:
                 return f"it tells what stands on {target}"
-        for load in self._holding.last_written:
+        for load in self._last_written():
             outcomes = run_path(load.dag_id, load.run_id, "outcomes")
             if path in (load.snapshot, outcomes) and self._left_over(load, outcomes):
                 return f"leads that load {load.id} of {load.flow} left over go with the next night"
         return None
+
+    def _last_written(self) -> Iterator[Load]:
+        """The loads of the last two nights of every list, and what was handed in since: what they left over goes on.
+
+        Two, because the last one's run may be cleared, and then takes along what the one before it left.
+        """
+        for loads in self._holding.written.values():
+            nights: set[str] = set()
+            for load in loads:
+                if kind_of(load.run_id) is None:
+                    nights.add(load.run_id)
+                if len(nights) > 2:
+                    break
+                yield load
 
     def _left_over(self, load: Load, outcomes: str) -> bool:
         """Whether the next night takes leads of a load along."""

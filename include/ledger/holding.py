@@ -14,7 +14,7 @@ from include.ledger.records import Load
 from include.ledger.tables import batches, loads, owners, targets
 
 LOOKED_AT: Final = 50
-"""Loads of a list among which the last ones that wrote are looked for."""
+"""Loads of a list that are read back."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Holding:
     :param unfinished: loads that have not ended. One that was planned anew by its own run, and never sent, has.
     :param unresolved: loads of which rows may have arrived without anybody knowing.
     :param applied: list -> path of the keys of what stands on it.
-    :param last_written: the loads of the last two runs that wrote a list and ended: what they left over goes on.
+    :param written: list -> its last loads that were meant to write and have ended, the newest first.
     :param kept_loads: ids of loads that the lists themselves are told by: applied last, and sent last.
     :param claims: group and night -> its claims.
     """
@@ -32,7 +32,7 @@ class Holding:
     unfinished: tuple[Load, ...]
     unresolved: tuple[Load, ...]
     applied: dict[str, str]
-    last_written: tuple[Load, ...]
+    written: dict[str, tuple[Load, ...]]
     kept_loads: frozenset[str]
     claims: dict[tuple[str, str], tuple[Claim, ...]]
 
@@ -57,7 +57,7 @@ def holding(connection: Connection) -> Holding:
     )
     unfinished = (loads.c.state == "open") & (sent | ~planned_anew)
     unresolved = (loads.c.state == "uncertain") | maybe
-    last_written: list[Load] = []
+    written: dict[str, tuple[Load, ...]] = {}
     applied: dict[str, str] = {}
     told_by: set[str] = set()
     for row in connection.execute(
@@ -67,15 +67,8 @@ def holding(connection: Connection) -> Holding:
             applied[row.key] = row.applied
         last_sent = loads_of.last_sent(connection, row.key)
         told_by |= {row.applied_load_id or "", last_sent.id if last_sent else ""}
-        wrote = loads_of.newest(
-            connection,
-            LOOKED_AT,
-            loads.c.target == row.key,
-            loads.c.mode == "apply",
-            loads.c.state != "open",
-        )
-        runs = list(dict.fromkeys((load.dag_id, load.run_id) for load in wrote))[:2]
-        last_written += [load for load in wrote if (load.dag_id, load.run_id) in runs]
+        ended = (loads.c.target == row.key, loads.c.mode == "apply", loads.c.state != "open")
+        written[row.key] = tuple(loads_of.newest(connection, LOOKED_AT, *ended))
     claims = {
         (row.owner_group, row.night): tuple(Claim(*entry) for entry in row.claims)
         for row in connection.execute(select(owners))
@@ -84,7 +77,7 @@ def holding(connection: Connection) -> Holding:
         tuple(loads_of.newest(connection, None, unfinished)),
         tuple(loads_of.newest(connection, None, unresolved)),
         applied,
-        tuple(last_written),
+        written,
         frozenset(told_by - {""}),
         claims,
     )

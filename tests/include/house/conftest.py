@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 
 from include.house.days import KeepDays
 from include.house.house import Cleaned, House, HousePlan
+from include.leads.schema import LEAD_COLUMNS
 from include.ledger import BatchPlan, Ledger, Load
 from include.ledger.records import Counts
 from include.staging import Manifest, RunFolder, files, run_path
@@ -39,13 +41,17 @@ RINGCX = {
 DAG = "load_purecallerid__ringcx"
 
 
+def leads_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Leads with these row keys, and nothing else."""
+    return pl.concat([pl.DataFrame(schema=LEAD_COLUMNS), rows], how="diagonal")
+
+
 class Estate:
     """What there is to keep house of, and the clock. Whatever is written has the clock's time."""
 
     def __init__(self, folder: Path, ledger_url: str, *, local: bool = True) -> None:
         self.folder, self.local, self.now = folder, local, START
         self.ledger = Ledger(ledger_url, now=lambda: self.now)
-        self.ledger.migrate()
         self.active: dict[str, int] = {}
         self.removed_uploads: list[str] = []
         self.uploads: set[str] = set()
@@ -80,9 +86,12 @@ class Estate:
         self.date(path)
         return path
 
-    def snapshot(self, name: str = "s", night: str = NIGHT, source: str = SOURCE) -> str:
+    def snapshot(
+        self, name: str = "s", night: str = NIGHT, source: str = SOURCE, leads: pl.DataFrame | None = None
+    ) -> str:
+        frames = None if leads is None else {"part-00000.parquet": leads}
         return self.commit(
-            f"snapshots/{source}/{night}/{name}", "snapshot", source_time=self.now, night=night
+            f"snapshots/{source}/{night}/{name}", "snapshot", frames, source_time=self.now, night=night
         )
 
     def run(
@@ -155,9 +164,19 @@ class Estate:
         return {file.path.rpartition("/")[0] for file in files()}
 
 
-@pytest.fixture(params=["disk", "object storage"])
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the ledger's tables, to copy."""
+    path = tmp_path_factory.mktemp("house") / "ledger.db"
+    with Ledger(f"sqlite:///{path}") as ledger:
+        ledger.migrate()
+    return path
+
+
+@pytest.fixture
 def storage(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    """What the staging area lies on."""
+    return str(getattr(request, "param", "disk"))
 
 
 @pytest.fixture
@@ -176,14 +195,16 @@ def flows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 @pytest.fixture
-def estate(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flows: Any) -> Iterator[Estate]:
+def estate(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flows: Any, empty_ledger: Path
+) -> Iterator[Estate]:
     memory = fsspec.filesystem("memory")
     memory.store.clear()
     memory.pseudo_dirs[:] = [""]
     folder = tmp_path / "staging"
     local = storage == "disk"
     monkeypatch.setenv("LISTKEEPER_STAGING", str(folder) if local else "memory://staging")
-    made = Estate(folder, f"sqlite:///{tmp_path}/ledger.db", local=local)
+    made = Estate(folder, f"sqlite:///{shutil.copy(empty_ledger, tmp_path)}", local=local)
     yield made
     made.ledger.close()
     memory.store.clear()
