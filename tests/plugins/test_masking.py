@@ -159,3 +159,29 @@ def test_every_operator_sensor_and_trigger_of_ours_is_masked():
                         assert issubclass(kind, MaskedTrigger) and kind.run is MaskedTrigger.run
     assert len(found) > 30
     assert is_ours(object.__new__(found[0])) and not is_ours(None)
+
+
+def test_a_header_of_the_extras_is_a_secret_whatever_it_is_called(monkeypatch):
+    from listkeeper.hooks import vendor
+    from listkeeper.hooks.platform import PlatformHook
+
+    told = {"conn_type": "platform", "host": "http://127.0.0.1:1", "password": "tok-5ecret"}
+    extra = {"headers": {"X-Gateway": "gateway-9d41f0b7"}}
+    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_DEFAULT", json.dumps(told | {"extra": extra}))
+    masked = []
+    monkeypatch.setattr(vendor, "mask_secret", masked.append)
+    PlatformHook().session()
+    assert masked == ["tok-5ecret", ["gateway-9d41f0b7"]]
+
+
+def test_an_error_in_a_page_quotes_nothing():
+    from fastapi.testclient import TestClient
+    from listkeeper.web.app import create_app
+
+    def fails():
+        raise ValueError(LEAK)
+
+    app = create_app()
+    app.add_api_route("/fails", fails)
+    with TestClient(app) as client, pytest.raises(Withheld, match="ValueError; its words are withheld"):
+        client.get("/fails")
