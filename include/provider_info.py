@@ -8,28 +8,187 @@ from __future__ import annotations
 
 from typing import Any
 
-_TEXT = ["string", "null"]
 
-_HTTP_FIELDS: dict[str, Any] = {
-    "verify": {
-        "label": "CA file",
-        "description": "Path of a CA file for a server with a certificate of its own. Empty: the usual authorities.",
-        "schema": {"type": _TEXT},
-    },
-    "timeout": {
-        "label": "Timeout (s)",
-        "description": "Seconds to wait for an answer. Empty: 10 to connect, 120 to answer.",
-        "schema": {"type": ["integer", "null"], "minimum": 1},
-    },
+def _field(kind: str, label: str, description: str, **schema: Any) -> dict[str, Any]:
+    """A field below a connection's form; it may be left empty."""
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+
+
+_EVERYWHERE: dict[str, Any] = {
+    "verify": _field(
+        "string",
+        "CA file",
+        "Path of a CA file for a server with a certificate of its own. Empty: the usual authorities.",
+    ),
+    "timeout": _field(
+        "integer",
+        "Timeout (s)",
+        "Seconds to wait for an answer. Empty: 10 to connect, 120 to answer.",
+        minimum=1,
+    ),
 }
 
 
-def _form(host: str, key: str, key_hint: str) -> dict[str, Any]:
+def _connection(
+    name: str,
+    title: str,
+    hook: str,
+    *,
+    host: str,
+    password: tuple[str, str],
+    login: tuple[str, str] | None = None,
+    fields: dict[str, Any],
+) -> dict[str, Any]:
+    """A connection type. :param password: and login: what the form calls the field, and a hint in it."""
+    said = {"host": ("Base URL", host), **({"login": login} if login else {}), "password": password}
     return {
-        "hidden-fields": ["schema", "login", "port"],
-        "relabeling": {"host": "Base URL", "password": key},
-        "placeholders": {"host": host, "password": key_hint},
+        "connection-type": name,
+        "hook-class-name": f"listkeeper.hooks.{name}.{hook}",
+        "hook-name": title,
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "port"] if login else ["schema", "login", "port"],
+            "relabeling": {field: label for field, (label, _) in said.items()},
+            "placeholders": {field: hint for field, (_, hint) in said.items()},
+        },
+        "conn-fields": fields | _EVERYWHERE,
     }
+
+
+_PLATFORM = _connection(
+    "platform",
+    "Platform API (ipSCAPE)",
+    "PlatformHook",
+    host="https://<tenant>.ipscape.com.au",
+    password=("API token", "the tenant's API token"),
+    fields={
+        "prefix": _field(
+            "string",
+            "Path prefix",
+            "What stands before /v3.0 in the tenant's paths; / for nothing.",
+            default="/platform-api",
+        ),
+        "auth_header": _field(
+            "string", "Token header", "Header that carries the token. Empty: Authorization."
+        ),
+        "auth_scheme": _field(
+            "string", "Token scheme", "Word before the token. Empty: Bearer; none: the token alone."
+        ),
+        "bulk_done": _field(
+            "string",
+            "Import has ended",
+            "Status words of an import that went through, with commas. Empty: completed.",
+        ),
+        "bulk_failed": _field(
+            "string",
+            "Import broke off",
+            "Status words of an import that broke off, with commas. Empty: failed.",
+        ),
+    },
+)
+
+_PURECALLERID = _connection(
+    "purecallerid",
+    "PureCallerID",
+    "PureCallerIdHook",
+    host="https://api.purecallerid.app",
+    password=("API key", "the workspace's key, with its trailing ="),
+    fields={
+        "allow_http_webhook": _field(
+            "boolean",
+            "Webhook to plain http",
+            "Only for a sandbox on this machine: real webhooks need https.",
+            default=False,
+        ),
+    },
+)
+
+_VICIDIAL = _connection(
+    "vicidial",
+    "Vicidial lead archive (TForge)",
+    "VicidialHook",
+    host="https://<server>",
+    password=("API key", "the key alone, without Key= before it"),
+    fields={
+        "path": _field(
+            "string", "Path", "Only for a server of an earlier generation. Empty: /vicidial/leads/archive."
+        ),
+    },
+)
+
+_OZONETEL = _connection(
+    "ozonetel",
+    "Ozonetel CloudAgent",
+    "OzonetelHook",
+    host="https://in1-ccaas-api.ozonetel.com, or https://api.ccaas.ozonetel.com",
+    login=("User name", "the account's user name"),
+    password=("API key", "the account's API key"),
+    fields={
+        "encoding": _field(
+            "string", "Encoding", "How a request is written: form, multipart or json. Empty: form."
+        ),
+        "path": _field("string", "Path", "Empty: that of Add Campaign Bulk Data V4."),
+        "calls": _field(
+            "integer",
+            "Requests",
+            "At most so many in any window, for all loads with this key. Empty: 5.",
+            minimum=1,
+        ),
+        "window_seconds": _field("number", "Window (s)", "Empty: 60.", minimum=0),
+        "spacing_seconds": _field(
+            "number",
+            "Spacing (s)",
+            "Shortest time between two requests. Empty: none, they go in bursts.",
+            minimum=0,
+        ),
+        "pace_account": _field(
+            "string",
+            "Account of the pace",
+            "A name that all connections share whose requests count together. Empty: those with the same key.",
+        ),
+        "failed_file_hosts": _field(
+            "string",
+            "Hosts of failed rows",
+            "Who may serve the file of failed rows; .host for everything below it. Empty: .amazonaws.com.",
+        ),
+        "duplicate_reason": _field(
+            "string",
+            "Word for duplicates",
+            "What a failed row's reason holds when its number is there already. Empty: duplicate.",
+        ),
+        "allow_http": _field(
+            "boolean",
+            "Callbacks over plain http",
+            "Only for a sandbox on this machine: real callbacks need https.",
+            default=False,
+        ),
+    },
+)
+
+_ISALES = _connection(
+    "isales",
+    "iSales (Huawei CEC)",
+    "IsalesHook",
+    host="https://<server>:28443",
+    login=("Access key (AK)", "the access key"),
+    password=("Secret key (SK)", "the secret key"),
+    fields={
+        "vdn_id": _field(
+            "integer",
+            "VDN",
+            "Number of the virtual call centre that Test asks; flows name their own.",
+            minimum=1,
+            maximum=9999,
+        ),
+        "locale": _field("string", "Language", "Of the vendor's words: zh_CN or en_US. Empty: the server's."),
+        "empty_query_line": _field(
+            "boolean",
+            "Empty query line",
+            "How a request without a query is signed. Empty: both forms are tried once.",
+        ),
+        "signed_headers": _field("string", "Signed headers", "Empty: content-length;content-type;host."),
+        "milliseconds": _field("boolean", "Milliseconds", "Whether the signed time has them. Empty: yes."),
+    },
+)
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -38,185 +197,5 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "listkeeper-provider",
         "name": "Listkeeper",
         "description": "Contact-centre vendors whose call lists Listkeeper keeps clean.",
-        "connection-types": [
-            {
-                "connection-type": "platform",
-                "hook-class-name": "listkeeper.hooks.platform.PlatformHook",
-                "hook-name": "Platform API (ipSCAPE)",
-                "ui-field-behaviour": _form(
-                    "https://<tenant>.ipscape.com.au", "API token", "the tenant's API token"
-                ),
-                "conn-fields": {
-                    "prefix": {
-                        "label": "Path prefix",
-                        "description": "What stands before /v3.0 in the tenant's paths; / for nothing.",
-                        "schema": {"type": _TEXT, "default": "/platform-api"},
-                    },
-                    "auth_header": {
-                        "label": "Token header",
-                        "description": "Header that carries the token. Empty: Authorization.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "auth_scheme": {
-                        "label": "Token scheme",
-                        "description": "Word before the token. Empty: Bearer; none: the token alone.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "bulk_done": {
-                        "label": "Import has ended",
-                        "description": "Status words of an import that went through, with commas. Empty: completed.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "bulk_failed": {
-                        "label": "Import broke off",
-                        "description": "Status words of an import that broke off, with commas. Empty: failed.",
-                        "schema": {"type": _TEXT},
-                    },
-                    **_HTTP_FIELDS,
-                },
-            },
-            {
-                "connection-type": "purecallerid",
-                "hook-class-name": "listkeeper.hooks.purecallerid.PureCallerIdHook",
-                "hook-name": "PureCallerID",
-                "ui-field-behaviour": _form(
-                    "https://api.purecallerid.app", "API key", "the workspace's key, with its trailing ="
-                ),
-                "conn-fields": {
-                    "allow_http_webhook": {
-                        "label": "Webhook to plain http",
-                        "description": "Only for a sandbox on this machine: real webhooks need https.",
-                        "schema": {"type": ["boolean", "null"], "default": False},
-                    },
-                    **_HTTP_FIELDS,
-                },
-            },
-            {
-                "connection-type": "vicidial",
-                "hook-class-name": "listkeeper.hooks.vicidial.VicidialHook",
-                "hook-name": "Vicidial lead archive (TForge)",
-                "ui-field-behaviour": _form(
-                    "https://<server>", "API key", "the key alone, without Key= before it"
-                ),
-                "conn-fields": {
-                    "path": {
-                        "label": "Path",
-                        "description": "Only for a server of an earlier generation. Empty: /vicidial/leads/archive.",
-                        "schema": {"type": _TEXT},
-                    },
-                    **_HTTP_FIELDS,
-                },
-            },
-            {
-                "connection-type": "ozonetel",
-                "hook-class-name": "listkeeper.hooks.ozonetel.OzonetelHook",
-                "hook-name": "Ozonetel CloudAgent",
-                "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "port"],
-                    "relabeling": {"host": "Base URL", "login": "User name", "password": "API key"},
-                    "placeholders": {
-                        "host": "https://in1-ccaas-api.ozonetel.com, or https://api.ccaas.ozonetel.com",
-                        "login": "the account's user name",
-                        "password": "the account's API key",
-                    },
-                },
-                "conn-fields": {
-                    "encoding": {
-                        "label": "Encoding",
-                        "description": "How a request is written: form, multipart or json. Empty: form.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "path": {
-                        "label": "Path",
-                        "description": "Empty: that of Add Campaign Bulk Data V4.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "calls": {
-                        "label": "Requests",
-                        "description": "At most so many in any window, for all loads with this key. Empty: 5.",
-                        "schema": {"type": ["integer", "null"], "minimum": 1},
-                    },
-                    "window_seconds": {
-                        "label": "Window (s)",
-                        "description": "Empty: 60.",
-                        "schema": {"type": ["number", "null"], "minimum": 0},
-                    },
-                    "spacing_seconds": {
-                        "label": "Spacing (s)",
-                        "description": "Shortest time between two requests. Empty: none, they go in bursts.",
-                        "schema": {"type": ["number", "null"], "minimum": 0},
-                    },
-                    "pace_account": {
-                        "label": "Account of the pace",
-                        "description": "A name that all connections share whose requests count together. Empty: those "
-                        "with the same key.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "failed_file_hosts": {
-                        "label": "Hosts of failed rows",
-                        "description": "Who may serve the file of failed rows; .host for everything below it. Empty: "
-                        ".amazonaws.com.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "duplicate_reason": {
-                        "label": "Word for duplicates",
-                        "description": "What a failed row's reason holds when its number is there already. Empty: "
-                        "duplicate.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "allow_http": {
-                        "label": "Callbacks over plain http",
-                        "description": "Only for a sandbox on this machine: real callbacks need https.",
-                        "schema": {"type": ["boolean", "null"], "default": False},
-                    },
-                    **_HTTP_FIELDS,
-                },
-            },
-            {
-                "connection-type": "isales",
-                "hook-class-name": "listkeeper.hooks.isales.IsalesHook",
-                "hook-name": "iSales (Huawei CEC)",
-                "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "port"],
-                    "relabeling": {
-                        "host": "Base URL",
-                        "login": "Access key (AK)",
-                        "password": "Secret key (SK)",
-                    },
-                    "placeholders": {
-                        "host": "https://<server>:28443",
-                        "login": "the access key",
-                        "password": "the secret key",
-                    },
-                },
-                "conn-fields": {
-                    "vdn_id": {
-                        "label": "VDN",
-                        "description": "Number of the virtual call centre that Test asks; flows name their own.",
-                        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 9999},
-                    },
-                    "locale": {
-                        "label": "Language",
-                        "description": "Of the vendor's words: zh_CN or en_US. Empty: the server's.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "empty_query_line": {
-                        "label": "Empty query line",
-                        "description": "How a request without a query is signed. Empty: both forms are tried once.",
-                        "schema": {"type": ["boolean", "null"]},
-                    },
-                    "signed_headers": {
-                        "label": "Signed headers",
-                        "description": "Empty: content-length;content-type;host.",
-                        "schema": {"type": _TEXT},
-                    },
-                    "milliseconds": {
-                        "label": "Milliseconds",
-                        "description": "Whether the signed time has them. Empty: yes.",
-                        "schema": {"type": ["boolean", "null"]},
-                    },
-                    **_HTTP_FIELDS,
-                },
-            },
-        ],
+        "connection-types": [_PLATFORM, _PURECALLERID, _VICIDIAL, _OZONETEL, _ISALES],
     }
