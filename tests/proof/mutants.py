@@ -13,6 +13,7 @@ Written for this project, because of polars: its threads do not outlive a fork, 
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import resource
@@ -20,7 +21,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.abc import MetaPathFinder
@@ -217,7 +219,8 @@ def _watch(group: Group, answer: Connection) -> None:
     measured.stop()
     data = measured.get_data()
     of_line = {str(Path(file).relative_to(ROOT)): data.contexts_by_lineno(file) for file in files}
-    answer.send((watched.failed, Tests(watched.seconds, of_line)))
+    libraries = [name for name in sys.modules if name.partition(".")[0] not in OURS]
+    answer.send((watched.failed, Tests(watched.seconds, of_line), libraries))
 
 
 def _try(mutant: Mutant, names: list[str], seconds: float, answer: Connection) -> None:
@@ -229,11 +232,16 @@ def _try(mutant: Mutant, names: list[str], seconds: float, answer: Connection) -
     answer.send((asked.failed or "loading the module") if status not in (0, 5) else None)
 
 
-LIBRARIES = (
-    "alembic.command", "hypothesis.strategies", "openpyxl", "pandas", "phonenumbers", "polars", "pydantic",
-    "sqlalchemy.dialects.sqlite", "upath",
-)  # fmt: skip
-"""What the tests import, so that no child has to. Nothing of it may start a thread."""
+OURS = {"include", "listkeeper", "tests", "dags", "conftest", "__main__", "__mp_main__"}
+
+
+def _prepare(libraries: Iterable[str]) -> None:
+    """Import what the tests import of others, so that no child has to; none of it starts a thread."""
+    for name in libraries:
+        with suppress(ImportError):
+            import_module(name)
+    gc.collect()
+    gc.freeze()  # or each child would copy all of it when it collects its garbage
 
 
 def _watched(group: Group) -> Tests:
@@ -242,10 +250,11 @@ def _watched(group: Group) -> Tests:
     child = context.Process(target=_watch, args=(group, sender))
     child.start()
     sender.close()
-    failed, tests = receiver.recv()
+    failed, tests, libraries = receiver.recv()
     child.join()
     if failed:
         raise SystemExit(f"These tests are red without any mutant: {', '.join(failed)}")
+    _prepare(libraries)
     assert isinstance(tests, Tests)
     return tests
 
@@ -281,8 +290,8 @@ class Trial:
         return end
 
 
-def try_all(group: Group, workers: int) -> dict[str, list[Mutant]]:
-    """Try every mutant of a group; return the mutants by how they ended."""
+def try_all(group: Group, workers: int, explained: Collection[str]) -> dict[str, list[Mutant]]:
+    """Try every mutant of a group, tell of those that survive unexplained; return the mutants by how they ended."""
     tests = _watched(group)
     mutants = (mutant for spec in group.modules for mutant in mutants_of(ROOT, spec))
     noticed: Counter[str] = Counter()
@@ -301,22 +310,20 @@ def try_all(group: Group, workers: int) -> dict[str, list[Mutant]]:
                 ends[end[0]].append(trial.mutant)
                 if end[1]:
                     noticed[end[1]] += 1
+                if end[0] == "survived" and trial.mutant.id not in explained:
+                    print(f"survived: {trial.mutant}", flush=True)
                 if (done := sum(map(len, ends.values()))) % 100 == 0:
                     print(f"  {done} tried, {len(ends['survived'])} survived", file=sys.stderr, flush=True)
 
 
-def report(name: str, ends: dict[str, list[Mutant]], explained: dict[str, str]) -> bool:
-    """Print how a group's mutants ended and those that nobody explains; tell whether enough were noticed."""
+def report(name: str, ends: dict[str, list[Mutant]], explained: Collection[str]) -> bool:
+    """Print how a group's mutants ended; tell whether enough were noticed."""
     survived = ends["survived"]
-    bare = [mutant for mutant in survived if mutant.id not in explained]
+    known = sum(mutant.id in explained for mutant in survived)
     total, caught = sum(map(len, ends.values())), len(ends["killed"]) + len(ends["timeout"])
-    for mutant in bare:
-        print(
-            f"survived: {mutant.path}:{mutant.line} in {mutant.name}\n  - {mutant.before}\n  + {mutant.after}"
-        )
     print(
         f"{name}: {total} mutants, {len(ends['killed'])} killed, {len(ends['timeout'])} ran out of time, "
-        f"{len(survived)} survived ({len(survived) - len(bare)} of them explained): {caught / total:.1%}",
+        f"{len(survived)} survived ({known} of them explained): {caught / total:.1%}",
         flush=True,
     )
     return caught >= ENOUGH * total
@@ -332,15 +339,13 @@ def main() -> int:
     parser.add_argument("--only", metavar="FILE", help="a file of the groups (or FILE::name)")
     options = parser.parse_args()
     explained: dict[str, str] = yaml.safe_load(EXPLAINED.read_text(encoding="utf-8")) or {}
-    for library in LIBRARIES:
-        import_module(library)
     enough = True
     for name in options.groups or GROUPS:
         group = GROUPS[name]
         if options.only:
             group = replace(group, modules=tuple(spec for spec in (options.only,)))
         began = time.monotonic()
-        ends = try_all(group, options.workers)
+        ends = try_all(group, options.workers, explained)
         enough &= report(name, ends, explained)
         print(f"  in {time.monotonic() - began:.0f} s", flush=True)
     return 0 if enough else 1

@@ -42,6 +42,9 @@ class Mutant:
     code: CodeType = field(repr=False)
     """The whole module with the fault in it."""
 
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line} in {self.name}\n  - {self.before}\n  + {self.after}"
+
     @property
     def id(self) -> str:
         """How it is named where it is explained; stays the same when lines above move."""
