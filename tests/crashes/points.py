@@ -1,0 +1,208 @@
+"""The write points, read from the code, and crashes at them.
+
+A write point is a call after which the world is another one: a transaction of the ledger, a change of a run folder, a
+call that a vendor acts on, a step of an upload. Whoever adds such a call finds it in this list without writing it down,
+and `test_write_points.py` is red until some night is killed there.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from unittest import mock
+
+from include.ledger import Ledger
+from include.staging import RunFolder
+
+When = Literal["before", "after"]
+
+HOOKS = {
+    "purecallerid": "PureCallerIdHook",
+    "ozonetel": "OzonetelHook",
+    "isales": "IsalesHook",
+    "vicidial": "VicidialHook",
+    "platform": "PlatformHook",
+}
+
+ASKS_ONLY = {
+    "tasks": "iSales is asked with POST; its query changes nothing",
+    "file_servers": "the same",
+    "test_connection": "every hook's test is made so that it changes nothing",
+}
+"""Methods of hooks that send a POST and write nothing all the same."""
+
+CHANGES_FILES = ("write_bytes", "write_text", "rename", "unlink", "rmdir", "rmtree", "copyfileobj")
+"""Calls by which a run folder is changed."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """A method that writes, and whose it is."""
+
+    owner: type
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.owner.__name__}.{self.name}"
+
+
+@functools.cache
+def writes() -> tuple[Write, ...]:
+    """Every write there is."""
+    return (*_of_ledger(), *_of_staging(), *_of_hooks(), *_of_uploads())
+
+
+def _methods(owner: type) -> dict[str, ast.FunctionDef]:
+    (body,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(owner))).body
+    assert isinstance(body, ast.ClassDef)
+    return {node.name: node for node in body.body if isinstance(node, ast.FunctionDef)}
+
+
+def _calls(method: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Names of what is called as an attribute of something, `x.name(...)`, with the calls."""
+    for node in ast.walk(method):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield node.func.attr, node
+
+
+def _reaching(owner: type, writes: Callable[[ast.FunctionDef], bool]) -> Iterator[Write]:
+    """Public methods of a class that write, by themselves or by a private method of theirs."""
+    methods = _methods(owner)
+
+    def reaches(name: str, seen: frozenset[str] = frozenset()) -> bool:
+        method = methods[name]
+        inner = {called for called, _ in _calls(method)} & set(methods) - seen
+        private = (other for other in inner if other.startswith("_"))
+        return writes(method) or any(reaches(other, seen | {name}) for other in private)
+
+    return (Write(owner, name) for name in methods if not name.startswith("_") and reaches(name))
+
+
+def _of_ledger() -> Iterator[Write]:
+    """The public methods that open a write transaction."""
+    return _reaching(Ledger, lambda method: any(name == "write" for name, _ in _calls(method)))
+
+
+def _of_staging() -> Iterator[Write]:
+    """The methods that change a run folder. `writing` only makes and removes its scratch folder."""
+    found = _reaching(RunFolder, lambda method: any(name in CHANGES_FILES for name, _ in _calls(method)))
+    return (write for write in found if write.name not in ("writing", "reading"))
+
+
+def _of_hooks() -> Iterator[Write]:
+    """The methods by which a hook has its vendor do something: a POST, or what the endpoint's method says."""
+    from include.vendors.platform.endpoints import ENDPOINTS
+
+    def sends(method: ast.FunctionDef) -> bool:
+        constants = [
+            arg.value
+            for name, call in _calls(method)
+            for arg in call.args[:1]
+            if name in ("send", "_request", "_ask", "_nothing") and isinstance(arg, ast.Constant)
+        ]
+        return any(
+            one in ("POST", "PUT", "PATCH", "DELETE") or (one in ENDPOINTS and ENDPOINTS[one].writes)
+            for one in constants
+        )
+
+    for module, name in HOOKS.items():
+        hook = getattr(importlib.import_module(f"listkeeper.hooks.{module}"), name)
+        yield from (write for write in _reaching(hook, sends) if write.name not in ASKS_ONLY)
+
+
+def _of_uploads() -> Iterator[Write]:
+    """The steps of an upload: what is written, what is renamed, what is removed."""
+    from listkeeper.hooks.sftp import SftpUploadHook
+
+    changes = ("open", "posix_rename", "rename", "remove", "mkdir")
+    for name, method in _methods(SftpUploadHook).items():
+        on_server = (
+            call.func.value.id
+            for called, call in _calls(method)
+            if called in changes
+            and isinstance(call.func, ast.Attribute)
+            and isinstance(call.func.value, ast.Name)
+        )
+        if "sftp" in on_server and name not in ("_compared", "_open_part", "_bring", "upload"):
+            yield Write(SftpUploadHook, name)
+    yield Write(SftpUploadHook, "upload")
+
+
+class SimulatedCrash(BaseException):
+    """The process is gone: no `except Exception` of ours runs, and nothing more of it is written."""
+
+
+class WorkerGoneError(Exception):
+    """What Airflow makes of a task whose process is gone: one more failed try."""
+
+
+class Crashes:
+    """Crashes at the points of a schedule, one after the other: each arms when the one before has struck.
+
+    A point is "before Ledger.intend" or "after RunFolder.put", with " #2" behind it for the second time that it is
+    passed. While `watching` it only counts what is passed.
+    """
+
+    def __init__(self) -> None:
+        self.schedule: list[str] = []
+        self.gone = False
+        self.passed: Counter[str] = Counter()
+        self.struck: Counter[str] = Counter()
+        self._patches = [
+            mock.patch.object(write.owner, write.name, self._wrapped(write)) for write in writes()
+        ]
+
+    def begin(self, schedule: Sequence[str]) -> None:
+        """A new night, with these crashes in it."""
+        self.schedule, self.gone = list(schedule), False
+        self.passed.clear()
+
+    def _wrapped(self, write: Write) -> Any:
+        inner = inspect.getattr_static(write.owner, write.name)
+        static = isinstance(inner, staticmethod)
+        function = inner.__func__ if static else inner
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._strike("before", write)
+            result = function(*args, **kwargs)
+            self._strike("after", write)
+            return result
+
+        return staticmethod(call) if static else call
+
+    def _strike(self, when: When, write: Write) -> None:
+        if self.gone:  # a `finally` on the way out writes nothing either
+            raise SimulatedCrash
+        point = f"{when} {write}"
+        self.passed[point] += 1
+        if not self.schedule:
+            return
+        wanted, _, nth = self.schedule[0].partition(" #")
+        if wanted == point and self.passed[point] >= int(nth or 1):
+            self.gone = True
+            self.struck[point] += 1
+            raise SimulatedCrash(self.schedule.pop(0))
+
+    @contextmanager
+    def armed(self) -> Iterator[Crashes]:
+        """Watch every write while the block runs."""
+        for patch in self._patches:
+            patch.start()
+        try:
+            yield self
+        finally:
+            for patch in reversed(self._patches):
+                patch.stop()
+
+
+def points() -> list[str]:
+    """Every write, before and after."""
+    return [f"{when} {write}" for write in writes() for when in ("before", "after")]

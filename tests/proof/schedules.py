@@ -1,0 +1,112 @@
+"""`python -m tests.proof.schedules --vendor ozonetel --schedules 10000`: random nights with crashes and faults.
+
+Each schedule is a night of one flow: up to four crashes at write points, up to four faults at the vendor (before and
+after it accepted, late, 429, 5xx, garbage, lost, late, doubled, reordered and forged callbacks), the morning after, and
+the same night once more. The vendor's own books are the judge. Exits 1 with the smallest schedule that fails, and the
+seed that leads to it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tests.plugins.conftest import HOME
+
+# Frames of twelve rows want one thread, and a log of ten thousand nights nobody.
+os.environ |= {"POLARS_MAX_THREADS": "1", "AIRFLOW__LOGGING__LOGGING_LEVEL": "CRITICAL"}
+
+import argparse
+import logging
+import random
+import shutil
+import sys
+import time
+import traceback
+from collections import Counter
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.crashes.night import Night, Schedule
+from tests.crashes.points import Crashes
+from tests.crashes.vendors import VENDORS
+from tests.crashes.world import world
+
+STATES = ("rows_in", "delivered", "rejected", "held", "uncertain")
+
+
+def main() -> int:
+    """Play the schedules, and print what was played."""
+    parser = argparse.ArgumentParser(prog="python -m tests.proof.schedules", description=__doc__)
+    parser.add_argument("--vendor", choices=[*VENDORS, "all"], default="all")
+    parser.add_argument(
+        "--schedules", type=int, default=int(os.environ.get("SCHEDULES", "200")), help="of each vendor"
+    )
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    asked = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    vendors = VENDORS if asked.vendor == "all" else {asked.vendor: VENDORS[asked.vendor]}
+    try:
+        return max([prove(one, asked.schedules, asked.seed) for one in vendors.values()])
+    finally:
+        shutil.rmtree(HOME, ignore_errors=True)
+
+
+def prove(vendor: type[Night], schedules: int, number: int) -> int:
+    """Play so many schedules of one vendor; 1 when one fails."""
+    begun = time.perf_counter()
+    faults: Counter[str] = Counter()
+    with world(with_vicidial=vendor.vendor == "vicidial") as place, Crashes().armed() as crashes:
+        night = vendor(place, crashes)
+        every = night.schedules()
+        crashes.struck.clear()
+        night.totals.clear()
+
+        @seed(number)
+        @settings(
+            max_examples=schedules,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(every)
+        def plays(schedule: Schedule) -> None:
+            night.play(schedule)
+            faults.update(fault["fault"] for fault in schedule.faults)
+
+        failed = None
+        try:
+            plays()
+        except Exception as error:
+            failed = error
+        tell(night, crashes, faults, number, time.perf_counter() - begun, failed)
+    return int(failed is not None)
+
+
+def tell(
+    night: Night,
+    crashes: Crashes,
+    faults: Counter[str],
+    number: int,
+    seconds: float,
+    failed: Exception | None,
+) -> None:
+    """Print the table of one vendor."""
+    totals = night.totals
+    print(f"{night.vendor}: {totals['schedules']:,} schedules, seed {number}, {seconds:.0f} s")
+    print(f"  rows of the first nights  {', '.join(f'{name} {totals[name]:,}' for name in STATES)}")
+    print(f"  first nights              green {totals['green']:,}, red {totals['red']:,}")
+    print(f"  faults                    {_told(faults)}")
+    print(f"  crashes                   {_told(crashes.struck)}")
+    verdict = "lost rows 0, silent duplicates 0" if failed is None else "FAILED"
+    print(f"  verdict                   {verdict}", flush=True)
+    if failed is not None:
+        traceback.print_exception(failed, file=sys.stdout)
+
+
+def _told(counted: Counter[str]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(counted.items())) or "none"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
