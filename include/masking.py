@@ -57,8 +57,14 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         ),
         TOKEN,
     ),
-    # SSH's algorithms are called like addresses.
-    (re.compile(r"[\w.%+'-]+@(?!\d|openssh\.com\b|libssh\.org\b)[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"), EMAIL),
+    # SSH's algorithms are called like addresses. (Each pattern begins at the beginning of a word, else a long one
+    # would be read again from each of its letters.)
+    (
+        re.compile(
+            r"(?<![\w.%+'-])[\w.%+'-]+@(?!\d|openssh\.com\b|libssh\.org\b)[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"
+        ),
+        EMAIL,
+    ),
 )
 
 _GAP: Final = r"[ \t\u00a0\u2007\u202f().\-\u2010-\u2015\u2212]"
