@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
@@ -13,11 +13,19 @@ from include.staging import Manifest, RunFolder
 
 def never_sent(plan: RunFolder, batches: Sequence[Batch]) -> pl.Series:
     """The row keys of batches that never went out."""
+    return keys_of(plan, batches, [batch.seq for batch in batches if batch.state == "planned"])
+
+
+def keys_of(plan: RunFolder, batches: Sequence[Batch], wanted: Collection[int]) -> pl.Series:
+    """The row keys of some batches.
+
+    :param batches: all of the load, in order; :param wanted: the places of those that are wanted.
+    """
     with plan.reading(SENT) as files:
         keys = pl.read_parquet(files[0], columns=["row_key"])["row_key"]
     pieces, start = [keys.clear()], 0
     for batch in batches:
-        if batch.state == "planned":
+        if batch.seq in wanted:
             pieces.append(keys.slice(start, batch.rows))
         start += batch.rows
     return pl.concat(pieces)

@@ -215,7 +215,7 @@ def resolve(asked: argparse.Namespace) -> Answer:
             delivered=asked.delivered,
             who=asked.who,
             why=asked.why,
-            applied=None if again else _applied(ledger, load),
+            applied=None if again else _applied(ledger, load, delivered=asked.delivered),
         )
     counts = load.counts.to_dict() if load.counts else {}
     told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
@@ -223,16 +223,22 @@ def resolve(asked: argparse.Namespace) -> Answer:
     return Answer(asdict(load), text)
 
 
-def _applied(ledger: Ledger, load: Load) -> str:
-    """Where the keys lie of what a resolved load left on its list: its plan, less the batches that never went out."""
-    from include.applied_keys import never_sent, write_applied
+def _applied(ledger: Ledger, load: Load, *, delivered: bool) -> str:
+    """Where the keys lie of what a resolved load left on its list: its plan, less the batches that are not there."""
+    from include.applied_keys import keys_of, write_applied
 
     plan = run_path(load.dag_id, load.run_id, "plan")
     batches = ledger.batches(load.id)
-    if not isinstance(_flow(load.dag_id), Delivery) or all(batch.state != "planned" for batch in batches):
+    missing = [
+        batch.seq
+        for batch in batches
+        if batch.state == "planned"
+        or (batch.state not in ("confirmed", "rejected") and not (delivered or batch.delivered))
+    ]
+    if not isinstance(_flow(load.dag_id), Delivery) or not missing:
         return plan
     out = RunFolder(run_path(load.dag_id, load.run_id, "applied"))
-    write_applied(out, plan, never_sent(RunFolder(plan), batches))
+    write_applied(out, plan, keys_of(RunFolder(plan), batches, missing))
     return out.path
 
 

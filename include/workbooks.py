@@ -70,32 +70,43 @@ def write_workbook(path: Path, headers: Mapping[str, str], frames: Iterable[pl.D
 
 
 def write_workbooks(
-    frames: Iterable[pl.DataFrame], headers: Mapping[str, str], folder: Path, stem: str, max_rows: int
+    frames: Iterable[pl.DataFrame],
+    headers: Mapping[str, str],
+    folder: Path,
+    stem: str,
+    max_rows: int,
+    first_rows: int | None = None,
 ) -> list[Workbook]:
-    """Write rows into as many workbooks as they need, `<stem>-001.xlsx` and so on; no rows make no workbook."""
-    pieces = split(frames, max_rows)
+    """Write rows into as many workbooks as they need, `<stem>-001.xlsx` and so on; no rows make no workbook.
+
+    :param first_rows: most rows of the first, where that is another number.
+    """
+    pieces = split(frames, max_rows, first_rows)
     return [
         write_workbook(folder / f"{stem}-{number:03d}.xlsx", headers, piece)
         for number, piece in enumerate(pieces, 1)
     ]
 
 
-def split(frames: Iterable[pl.DataFrame], max_rows: int) -> Iterator[Iterator[pl.DataFrame]]:
+def split(
+    frames: Iterable[pl.DataFrame], max_rows: int, first_rows: int | None = None
+) -> Iterator[Iterator[pl.DataFrame]]:
     """Cut a stream of rows into streams of `max_rows` at most; each must be used up before the next is asked for."""
     source = (frame for frame in frames if frame.height)
     rest = next(source, None)
 
-    def piece() -> Iterator[pl.DataFrame]:
+    def piece(left: int) -> Iterator[pl.DataFrame]:
         nonlocal rest
-        left = max_rows
         while left and rest is not None:
             head, tail = rest.head(left), rest.slice(left)
             left -= head.height
             rest = tail if tail.height else next(source, None)
             yield head
 
+    most = first_rows or max_rows
     while rest is not None:
-        yield piece()
+        yield piece(most)
+        most = max_rows
 
 
 def csv_frames(path: Path) -> Iterator[pl.DataFrame]:

@@ -17,6 +17,8 @@ from typing import Final, Literal, Protocol
 
 import polars as pl
 
+from include import canary as canaries
+from include.canary import Canary
 from include.hours import OfficeHours
 from include.ledger import Batch, Ledger
 from include.staging import RunFolder
@@ -126,11 +128,12 @@ class Archiver:
     """
     Archives the leads of one load.
 
-    :param load: id of the load; its batches are planned, of `batch_size` ids each.
+    :param load: id of the load; its batches are planned.
     :param lead_ids: all ids of the plan, in its order.
     :param notes: run folder for what is written down beside the ledger.
     :param send: sends one request and reads its answer; raises VendorError.
     :param database: the dialer's own database, None where there is none.
+    :param canary: what the first batch must show before the others are sent, None where they need not wait.
     """
 
     def __init__(
@@ -139,7 +142,6 @@ class Archiver:
         load: str,
         lead_ids: pl.Series,
         *,
-        batch_size: int,
         flags: Flags,
         window: Window,
         notes: RunFolder,
@@ -147,9 +149,10 @@ class Archiver:
         now: Callable[[], datetime],
         sleep: Callable[[float], None],
         database: Database | None = None,
+        canary: Canary | None = None,
     ) -> None:
         self._ledger, self._load, self._ids = ledger, load, lead_ids
-        self._size, self._flags, self._window = batch_size, flags, window
+        self._flags, self._window, self._canary = flags, window, canary
         self._notes, self._send, self._database = notes, send, database
         self._now, self._sleep = now, sleep
         self._slowest = timedelta(0)
@@ -162,13 +165,21 @@ class Archiver:
         try:
             self._require_window()
             self._ledger.claim_target(self._load, CLAIM)
+            start = 0
             for batch in self._ledger.batches(self._load):
                 if batch.state not in ("confirmed", "rejected"):
-                    self._archive(batch)
+                    self._archive(batch, self._ids.slice(start, batch.rows).to_list())
+                start += batch.rows
+                if batch.seq == 1:
+                    self._require_good_canary()
         except _WaitError as wait:
             self._ledger.release_target(self._load)
             return wait.pause
         return None
+
+    def _require_good_canary(self) -> None:
+        if why := canaries.problem(self._canary, self._ledger.batches(self._load)):
+            raise ArchiveStoppedError(why)
 
     # Time
 
@@ -203,8 +214,8 @@ class Archiver:
 
     # One batch
 
-    def _archive(self, batch: Batch) -> None:
-        work = self._begin(batch)
+    def _archive(self, batch: Batch, lead_ids: list[int]) -> None:
+        work = self._begin(batch, lead_ids)
         synced = False
         while work.pending:
             if work.calls >= MOST_CALLS:
@@ -226,12 +237,10 @@ class Archiver:
                 break
         self._settle(work)
 
-    def _begin(self, batch: Batch) -> _Work:
+    def _begin(self, batch: Batch, lead_ids: list[int]) -> _Work:
         """Take up a batch where it stands: what an earlier try wrote down, and what the database says by now."""
-        start = (batch.seq - 1) * self._size
-        ids = self._ids.slice(start, batch.rows).to_list()
         doubt = batch.state != "planned"
-        work = _Work(batch, ids, {}, doubt, lost=doubt, open_intent=batch.state == "intended")
+        work = _Work(batch, lead_ids, {}, doubt, lost=doubt, open_intent=batch.state == "intended")
         known = read_named(self._notes, batch.seq)
         work.leave_out({int(key): reason for key, reason in known.items() if reason != STAYED})
         self._ask_database(work)

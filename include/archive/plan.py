@@ -6,6 +6,7 @@ has stands under `archive`. Instead of a payload it ties the file of lead ids.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import statistics
@@ -18,6 +19,7 @@ from typing import Any, Final, Literal
 import polars as pl
 
 from include.approval import Approval, decide
+from include.canary import Canary, option, sizes
 from include.guards import Refusal
 from include.hours import OfficeHours
 from include.leads.retention import ArchiveGuards
@@ -179,6 +181,7 @@ def make_archive_plan(
     limits: ArchiveGuards,
     approval: Approval = Approval(),  # type: ignore[call-arg]  # noqa: B008 (frozen)
     schedule: Mapping[str, Any],
+    canary: Canary | None = None,
     extra_refusals: Sequence[Refusal] = (),
     now: datetime,
 ) -> dict[str, Any]:
@@ -189,6 +192,7 @@ def make_archive_plan(
     :param selected: facts of the selection (`include.archive.selection.Selected.facts`).
     :param flags: what an apply asks for; a plan that only shows never asks to delete.
     :param limit: most leads to archive, None for all; the others are held as `over_limit`.
+    :param canary: what goes first, alone.
     :param schedule: office hours, margin and seconds per call, for `estimate`: hours, margin, seconds.
 
     Writes `plan.json`, `sent.parquet` (row_key, lead_id) and, for what the limit holds back, `outcomes-*.parquet`.
@@ -222,7 +226,7 @@ def make_archive_plan(
         approval, action=action, refusals=refusals, changes=to_send > 0, destructive=flags.delete
     )
     deletes = flags.delete and decision in ("apply", "ask")
-    batches = math.ceil(to_send / batch_size)
+    batches = len(sizes(to_send, batch_size, canary))
     table_rows = selected["table_rows"]
     leaving = to_send if flags.delete else 0
     plan: dict[str, Any] = {
@@ -252,6 +256,7 @@ def make_archive_plan(
             "update": flags.update,
             "delete": deletes,
             "batch_size": batch_size,
+            **option(canary, batch_size),
         },
         "payload_sha256": sha256_of(out / SENT),
         "archive": {
@@ -266,15 +271,11 @@ def make_archive_plan(
     return plan
 
 
-def batch_plans(lead_ids: pl.Series, batch_size: int) -> list[BatchPlan]:
+def batch_plans(lead_ids: pl.Series, batch_size: int, canary: Canary | None = None) -> list[BatchPlan]:
     """Cut the ids of a plan into batches, numbered from 1, each with a fingerprint of its ids."""
-    import hashlib
-
-    return [
-        BatchPlan(
-            number + 1,
-            len(part := lead_ids.slice(number * batch_size, batch_size)),
-            hashlib.sha256(part.to_numpy().tobytes()).hexdigest(),
-        )
-        for number in range(math.ceil(len(lead_ids) / batch_size))
-    ]
+    plans, start = [], 0
+    for seq, rows in enumerate(sizes(len(lead_ids), batch_size, canary), 1):
+        part = lead_ids.slice(start, rows)
+        plans.append(BatchPlan(seq, rows, hashlib.sha256(part.to_numpy().tobytes()).hexdigest()))
+        start += rows
+    return plans

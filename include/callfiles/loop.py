@@ -15,7 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from include import canary
 from include.callfiles.stage import CallFile
+from include.canary import Canary
 from include.ledger import Batch, Ledger
 from include.staging import RunFolder
 from include.vendors.errors import LostAnswerError, VendorError
@@ -54,10 +56,12 @@ class Rules:
 
     :param claim: how long the list is held, from each request on.
     :param lookup: how long after a lost answer its task may stay out of sight before the import is asked for again.
+    :param canary: what the first file must show before the others are asked for, None where they need not wait.
     """
 
     claim: timedelta
     lookup: timedelta
+    canary: Canary | None = None
 
 
 class Importer:
@@ -89,20 +93,29 @@ class Importer:
 
     @property
     def unsent(self) -> bool:
-        """Whether a file may still have to be asked for."""
-        return any(batch.state in ("planned", "intended") for batch in self.batches)
+        """Whether a file may still have to be asked for by now; none has to once a refusal has ended the sending."""
+        waiting = any(batch.state in ("planned", "intended") for batch in self._free)
+        return waiting and self._notes.get(STOPPED) is None
+
+    def begin(self) -> None:
+        """Ask again for what an earlier try was refused."""
+        self._notes.discard(STOPPED)
+
+    @property
+    def _free(self) -> Sequence[Batch]:
+        """The batches that may be asked for by now."""
+        return canary.free(self._rules.canary, self.batches)
 
     def send(self, server: FileServer, local: Mapping[str, Path]) -> None:
-        """Ask for the import of every file that was not asked for yet.
+        """Ask for the import of every file that was not asked for yet, and may be by now.
 
         :param local: the files by their names.
 
         An error that trying again may cure is raised. Another one ends the sending: what was accepted before must still
         be followed, so it is kept for `problems`. Raises MayNotWriteError (paused, an older source, ...) at once.
         """
-        self._notes.discard(STOPPED)
         self._ledger.claim_target(self._load, self._rules.claim)
-        for batch in self.batches:
+        for batch in self._free:
             try:
                 if batch.state == "intended" and self._found(batch):
                     continue
@@ -149,6 +162,8 @@ class Importer:
             if batch.settled and batch.note and not batch.note.startswith("Resolved by ")
         ]
         stopped = self._notes.get(STOPPED)
+        if stopped is None and (held := canary.problem(self._rules.canary, self.batches)):
+            return [held]
         if stopped is not None:
             left = sum(batch.state in ("planned", "intended") for batch in self.batches)
             found.append(f"{left} of {len(self._files)} files were not sent: {json.loads(stopped)}")
@@ -216,10 +231,11 @@ class Importer:
             self._ledger.leave_uncertain(batch, f"{why} It may be somebody else's.")
             return
         outcome = judge(task, batch.rows)
+        good = outcome.delivered and not (outcome.problem and self._is_canary(batch))
         self._ledger.settle(
             self._load,
             batch.seq,
-            "uncertain" if outcome.uncertain else "confirmed" if outcome.delivered else "rejected",
+            "uncertain" if outcome.uncertain else "confirmed" if good else "rejected",
             delivered=outcome.delivered,
             rejected=outcome.rejected,
             uncertain=outcome.uncertain,
@@ -229,6 +245,9 @@ class Importer:
         log.info(
             "File %d: %d new, %d repeats, %d failed.", batch.seq, task.imported, task.repeated, task.failed
         )
+
+    def _is_canary(self, batch: Batch) -> bool:
+        return self._rules.canary is not None and batch.seq == 1
 
     def _note(self, batch: Batch, **about: Any) -> None:
         self._notes.put(_name(batch), json.dumps(about).encode())
@@ -241,10 +260,11 @@ def _name(batch: Batch) -> str:
 def nothing_taken(batches: Iterable[Batch]) -> list[int]:
     """Batches of which the campaign holds nothing for sure: never asked for, or failed as a whole.
 
-    A file of repeats only is none of these: its numbers are there.
+    A file of repeats only is none of these (its numbers are there), nor is a canary that was not good.
     """
     return [
         batch.seq
         for batch in batches
-        if batch.state == "planned" or (batch.state == "rejected" and not batch.vendor_counts.get("repeated"))
+        if batch.state == "planned"
+        or (batch.state == "rejected" and not batch.delivered and not batch.vendor_counts.get("repeated"))
     ]

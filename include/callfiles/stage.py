@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from include.canary import Canary, first_size, option
 from include.ledger import BatchPlan
 from include.staging import Manifest, RunFolder
 from include.vendors.isales_rows import COLUMNS, PRIORITY
@@ -31,20 +32,27 @@ def headers(columns: Iterable[str]) -> Mapping[str, str]:
 
 
 def stage_payload(
-    payload: Path, payload_sha256: str, out: RunFolder, stem: str, max_rows: int
+    payload: Path,
+    payload_sha256: str,
+    out: RunFolder,
+    stem: str,
+    max_rows: int,
+    canary: Canary | None = None,
 ) -> list[CallFile]:
     """Write the workbooks of a payload into a run folder; one that holds them already is left as it is.
 
     :param payload: CSV with the template's columns by their short names.
     :param stem: what the files' names begin with.
     :param max_rows: records of one file.
+    :param canary: whose rows have a file of their own, the first.
     """
-    asked = {"payload_sha256": payload_sha256, "stem": stem, "max_rows": max_rows}
+    asked = {"payload_sha256": payload_sha256, "stem": stem, "max_rows": max_rows, **option(canary)}
     if out.exists() and {name: out.manifest().facts.get(name) for name in asked} == asked:
         return [CallFile(**entry) for entry in out.manifest().facts["files"]]
     with out.writing() as scratch:
         columns = pl.scan_csv(payload, infer_schema=False, glob=False).collect_schema().names()
-        books = write_workbooks(csv_frames(payload), headers(columns), scratch, stem, max_rows)
+        first = first_size(max_rows, canary)
+        books = write_workbooks(csv_frames(payload), headers(columns), scratch, stem, max_rows, first)
         files = [
             CallFile(number, book.path.name, book.rows, book.sha256) for number, book in enumerate(books, 1)
         ]

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
+from include import canary
 from include.campaign.outcome import settle, whole_failure
 from include.campaign.payload import Payload
+from include.canary import Canary
 from include.ledger import Batch, ClaimLostError, Ledger, LedgerError, Pace, PlanChangedError
 from include.staging import RunFolder
 from include.vendors.errors import LostAnswerError, RateLimitedError, VendorError
@@ -72,6 +74,7 @@ class Rules:
     :param latest: when the last batch may be sent, None for at any time.
     :param preflight: hash of the columns if they must be seen to work before more than one batch is on its way.
     :param nap: how long the worker itself waits for a turn or a callback; for longer, it is handed over.
+    :param canary: what the first batch must show before the others are sent, None where they need not wait.
     """
 
     safe: bool
@@ -80,6 +83,7 @@ class Rules:
     latest: datetime | None
     preflight: str | None
     nap: timedelta
+    canary: Canary | None = None
 
 
 class Campaign:
@@ -146,8 +150,8 @@ class Campaign:
             self._learn(sending=True)
             batches = self._ledger.batches(self._load)
             if why := whole_failure(batches):
-                raise CampaignStoppedError(why)
-            waiting = [batch for batch in batches if self._unsent(batch)]
+                raise CampaignStoppedError(canary.problem(self._rules.canary, batches) or why)
+            waiting = [batch for batch in canary.free(self._rules.canary, batches) if self._unsent(batch)]
             if not waiting or (self._rules.latest is not None and self._now() >= self._rules.latest):
                 return None
             if self._must_prove() and any(b.state == "accepted" or self._in_doubt(b) for b in batches):

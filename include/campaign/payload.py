@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import polars as pl
 
+from include.canary import Canary, sizes
 from include.ledger import BatchPlan
 
 Row = tuple[str, ...]
@@ -34,19 +35,13 @@ class Payload:
         """The names of the columns."""
         return self._cells.columns
 
-    def cut(self, batch_size: int, *, preflight: bool) -> list[BatchPlan]:
-        """Plan the batches; a preflight is a first batch of one row."""
-        total = len(self._keys)
-        first = 1 if preflight and total > 1 else 0
-        ends = [
-            *([first] if first else []),
-            *range(first + batch_size, total, batch_size),
-            *([total] if total else []),
-        ]
+    def cut(self, batch_size: int, *, preflight: bool, canary: Canary | None = None) -> list[BatchPlan]:
+        """Plan the batches; a preflight is a first batch of one row, unless a canary goes first anyway."""
+        trial = Canary(rows=1) if preflight else None  # type: ignore[call-arg]
         plans, start = [], 0
-        for seq, end in enumerate(ends, 1):
-            plans.append(BatchPlan(seq, end - start, self.fingerprint(self._slice(start, end - start))))
-            start = end
+        for seq, rows in enumerate(sizes(len(self._keys), batch_size, canary or trial), 1):
+            plans.append(BatchPlan(seq, rows, self.fingerprint(self._slice(start, rows))))
+            start += rows
         return plans
 
     def lay_out(self, sizes: Sequence[int]) -> None:

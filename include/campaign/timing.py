@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from include.canary import Canary, sizes
 from include.ledger import Pace
 
 
@@ -16,14 +17,17 @@ def timing(
     latest: datetime | None,
     *,
     preflight: bool = False,
+    canary: Canary | None = None,
 ) -> dict[str, Any]:
     """How a load runs at the limit, as plain JSON for its plan; times are UTC, the zone is for those who read them.
 
     :param latest: the load's end time; its zone is the flow's.
-    :param preflight: whether one row goes out first.
+    :param preflight: whether one row goes out first; :param canary: more than one. The wait for the callback of either
+        is the vendor's, and not counted.
     """
-    trial = 1 if preflight and rows > 1 else 0
-    batches = trial + -(-(rows - trial) // batch_size)
+    trial = canary or (Canary(rows=1) if preflight else None)  # type: ignore[call-arg]
+    cut = sizes(rows, batch_size, trial)
+    batches = len(cut)
     seconds = sum(_gap(number, pace) for number in range(1, batches))
     fits = batches
     if latest is not None:
@@ -42,7 +46,7 @@ def timing(
         "latest": latest.astimezone(UTC).isoformat() if latest is not None else None,
         "zone": str(latest.tzinfo) if latest is not None else "UTC",
         "fits": fits,
-        "rows_that_fit": min(rows, max(0, trial + (fits - trial) * batch_size)),
+        "rows_that_fit": sum(cut[:fits]),
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from include.approval import Approval
+from include.canary import Canary
 from include.flow_files.base import FlowFile, Name, Text
 from include.guards import GuardLimits
 from include.leads.columns import DERIVED_FIELDS, source_problem
@@ -118,6 +119,11 @@ class Delivery(FlowFile):
     )
     guards: GuardLimits = Field(GuardLimits(), description="When nothing may be written.")  # type: ignore[call-arg]
     approval: Approval = Field(Approval(), description="When a person must approve a plan.")  # type: ignore[call-arg]
+    canary: Canary | None = Field(
+        None,
+        description="A small part that goes first, alone; the rest follows when the vendor's counts of it are good. "
+        "`{}` for the defaults; left out: no canary.",
+    )
     released: bool = Field(
         False,
         description="false: every run only plans and holds its rows. true: scheduled runs deliver.",

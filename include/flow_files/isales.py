@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from include import canary
 from include.flow_files.base import Text
 from include.flow_files.delivery import Delivery, Recipe
 from include.leads.rules import PhoneField
@@ -137,6 +138,10 @@ class IsalesFlow(Delivery):
         if problems:
             raise ValueError("; ".join(problems))
         self.need_clean_phone("called")
+        if self.canary is not None and self.import_at is not None:
+            raise ValueError(
+                "canary: with import_at the rest would be imported a day after the canary; leave one of the two out"
+            )
         if self.caller is not None and "caller" in self.targets:
             raise ValueError("caller: give the number here or map a column to it, not both")
         if unknown := sorted(set(self.number_types) - set(self.clean.phones)):
@@ -164,7 +169,8 @@ class IsalesFlow(Delivery):
             options={
                 name: getattr(self, name)
                 for name in ("vdn_id", "campaign", "server", "folder", "import_at", "max_records")
-            },
+            }
+            | canary.option(self.canary, self.max_records),
             shape=self._shape,
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from include import canary
 from include.flow_files.base import Text
 from include.flow_files.delivery import Delivery, Recipe
 from include.vendors import ozonetel
@@ -52,7 +53,7 @@ class OzonetelFlow(Delivery):
     preflight: bool = Field(
         True,
         description="Before new columns are used for the first time, send one row and wait for its callback: columns "
-        "that do not fit the campaign fail only there.",
+        "that do not fit the campaign fail only there. A canary takes this row's place.",
     )
     end_by: str | None = Field(
         None,
@@ -109,7 +110,8 @@ class OzonetelFlow(Delivery):
             options={
                 name: getattr(self, name)
                 for name in ("campaign", "duplicates", "action", "numbers", "names", "batch_size")
-            },
+            }
+            | canary.option(self.canary, self.batch_size),
             shape=self._shape,
         )
 

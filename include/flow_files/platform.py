@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from include import canary
 from include.contract import Contract
 from include.flow_files.base import FlowFile, Text
 from include.flow_files.delivery import Delivery, Recipe
@@ -204,7 +205,12 @@ class PlatformPushFlow(Delivery):
             phone="phone",
             replaces=False,
             updates=False,
-            options={"campaign": self.campaign, "list": self.list, "chunk_rows": self.chunk_rows},
+            options={
+                "campaign": self.campaign,
+                "list": self.list,
+                "chunk_rows": self.chunk_rows,
+                **canary.option(self.canary, self.chunk_rows),
+            },
             unique="customerKey",
             shape=shape,
         )

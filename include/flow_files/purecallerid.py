@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from include import canary
 from include.flow_files.base import Text
 from include.flow_files.delivery import Delivery, Recipe
 from include.vendors import purecallerid
@@ -48,6 +49,11 @@ class PureCallerIdFlow(Delivery):
             raise ValueError("unique_column: only Five9 has one; leave it out for ringcx")
         if self.unique_column is not None and self.unique_column not in self.targets:
             raise ValueError(f"unique_column: {self.unique_column} is not among columns[].to")
+        if self.canary is not None and self.mode == "REPLACE":
+            raise ValueError(
+                "canary: REPLACE empties the list first, so that it would hold nothing but the canary until the rest "
+                "has come; write mode: APPEND, or leave canary out"
+            )
         self.need_clean_phone(purecallerid.PHONE_COLUMN[self.dialer])
         return self
 
@@ -69,7 +75,12 @@ class PureCallerIdFlow(Delivery):
             phone="national",
             replaces=self.mode == "REPLACE",
             updates=self.unique_column is not None,
-            options={"dialer": self.dialer, "campaign": self.campaign, "dedupe": self.dedupe},
+            options={
+                "dialer": self.dialer,
+                "campaign": self.campaign,
+                "dedupe": self.dedupe,
+                **canary.option(self.canary),
+            },
             unique=self.unique_column if self.mode == "APPEND" else None,
         )
 

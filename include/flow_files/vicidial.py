@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from include.approval import Approval
+from include.canary import Canary
 from include.flow_files.base import FlowFile, Text
 from include.hours import OfficeHours
 from include.leads.retention import ArchiveGuards, Keep, Selection
@@ -49,6 +50,11 @@ class ArchiveFlow(FlowFile):
     limit: int | None = Field(None, ge=1, description="Most leads of one run; no limit when left out.")
     batch_size: int = Field(
         vicidial.MAX_IDS, ge=1, le=vicidial.MAX_IDS, description="Leads of one request, 500 at most."
+    )
+    canary: Canary | None = Field(
+        None,
+        description="A small part that is archived first, alone; the rest follows when the server's counts of it are "
+        "good. `{}` for the defaults; left out: no canary.",
     )
     seconds_per_call: float = Field(
         2.0, gt=0, description="How long one request takes, for the first plan; later ones measure it."

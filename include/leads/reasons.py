@@ -468,6 +468,12 @@ _ALL: Final = (
         "Nothing to do: a later run takes it. To take more at once, raise the limit.",
     ),
     Reason(
+        "canary_stopped",
+        "held",
+        "A small part of the load went first, and the vendor's counts of it were not good, so the rest was not sent.",
+        "Read in the report which counts stopped it; correct the source or the columns, then start a new run.",
+    ),
+    Reason(
         "end_time",
         "held",
         "The flow's latest end time had come before the lead's batch was sent.",

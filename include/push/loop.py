@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+from include import canary as canaries
+from include.canary import Canary
 from include.ledger import Batch, Ledger, MayNotWriteError
 from include.push.rows import Chunk, Rows
 from include.push.verdict import BROKEN_OFF, REFUSED, UNEXPLAINED, judge
@@ -75,6 +77,7 @@ class Pusher:
     :param load: id of the load; its batches are planned, one a chunk. Its list is claimed for each import that is
         handed in; asking how far one is needs no claim.
     :param notes: run folder for what is written down beside the ledger.
+    :param canary: what the first import must show before the others are handed in, None where they need not wait.
     """
 
     def __init__(
@@ -88,23 +91,37 @@ class Pusher:
         notes: RunFolder,
         patience: Patience,
         now: Callable[[], datetime],
+        canary: Canary | None = None,
     ) -> None:
         self._ledger, self._load, self._rows, self._list_id = ledger, load, rows, list_id
         self._tenant, self._notes, self._patience, self._now = tenant, notes, patience, now
+        self._canary = canary
 
     def run(self) -> Wait | None:
-        """Hand in what was not handed in, ask for what was. Returns what to wait for, None when all is settled.
+        """Hand in what was not handed in, ask for what was. Returns what to wait for, None when all is settled that may
+        be sent: nothing is behind a canary that is not good.
 
         Raises MayNotWriteError (paused, an older source) once nothing is under way; TargetLockedError, VendorError.
         """
+        while True:
+            wait = self._round()
+            if wait is not None or not self._unsent():
+                return wait
+
+    def _unsent(self) -> list[Batch]:
+        """The batches that may be handed in by now, and were not."""
+        free = canaries.free(self._canary, self._ledger.batches(self._load))
+        return [batch for batch in free if batch.state == "planned"]
+
+    def _round(self) -> Wait | None:
+        """Hand in what may be handed in, then ask once for everything that was."""
         may_not: MayNotWriteError | None = None
-        for batch in self._ledger.batches(self._load):
-            if batch.state == "planned":
-                try:
-                    self._hand_in(batch, set())
-                except MayNotWriteError as error:
-                    may_not = error  # what is under way is followed all the same
-                    break
+        for batch in self._unsent():
+            try:
+                self._hand_in(batch, set())
+            except MayNotWriteError as error:
+                may_not = error  # what is under way is followed all the same
+                break
         open_imports: list[str] = []
         until: list[datetime] = []
         for batch in self._ledger.batches(self._load):

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
+from include.canary import Canary, sizes
 from include.ledger import BatchPlan
 from include.vendors.platform import WRITE_FIELDS, body_of_cells
 
@@ -45,20 +47,21 @@ class Chunk:
 
 
 class Rows:
-    """All rows of a plan, cut into chunks of `size`; any of them is read without reading the others."""
+    """All rows of a plan, cut into chunks of `size` behind its canary, if any; any is read without the others."""
 
-    def __init__(self, file: Path, size: int) -> None:
+    def __init__(self, file: Path, size: int, canary: Canary | None = None) -> None:
         self._scan = pl.scan_parquet(file, glob=False)
-        self.size = size
+        rows = self._scan.select(pl.len()).collect().item()
+        self._starts = list(accumulate(sizes(rows, size, canary), initial=0))
 
     def chunk(self, seq: int) -> Chunk:
         """The rows of batch `seq`, which counts from 1."""
-        return Chunk(self._scan.slice((seq - 1) * self.size, self.size).collect())
+        start, end = self._starts[seq - 1 : seq + 1]
+        return Chunk(self._scan.slice(start, end - start).collect())
 
     def batch_plans(self) -> Iterator[BatchPlan]:
         """Every batch with a hash over its rows."""
-        rows = self._scan.select(pl.len()).collect().item()
-        for seq in range(1, -(-rows // self.size) + 1):
+        for seq in range(1, len(self._starts)):
             frame = self.chunk(seq).frame
             yield BatchPlan(seq, frame.height, hashlib.sha256(frame.write_csv().encode()).hexdigest())
 
@@ -94,11 +97,11 @@ def _is_time(name: str) -> pl.Expr:
 
 
 @contextmanager
-def open_rows(payload: Path, sent: Path, size: int) -> Iterator[Rows]:
+def open_rows(payload: Path, sent: Path, size: int, canary: Canary | None = None) -> Iterator[Rows]:
     """Lay the plan's payload (CSV) and its row keys (Parquet) side by side, in pieces of a chunk's size."""
     with TemporaryDirectory(prefix="listkeeper-push-") as folder:
         file = Path(folder) / "rows.parquet"
         cells = pl.scan_csv(payload, infer_schema=False).fill_null("")
         keys = pl.scan_parquet(sent, glob=False).select(ROW_KEY)
         pl.concat([keys, cells], how="horizontal").sink_parquet(file, row_group_size=size)
-        yield Rows(file, size)
+        yield Rows(file, size, canary)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from include import canary
 from include.report import markdown as md
 from include.report.reasons import reasons
 
@@ -68,6 +69,8 @@ def changes(plan: Mapping[str, Any]) -> str:
     lines = [md.table(heads, [[md.number(plan.get(name)) for name in names]])]
     if plan.get("now") is None and "archive" not in plan:
         lines.append("What the list held before is not known here: this is the first load of it.")
+    if first := canary.told(plan):
+        lines.append(first)
     if cleaned := {rule: n for rule, n in (plan.get("changes") or {}).items() if n}:
         words = ", ".join(f"{md.text(rule.replace('_', ' '))} {md.number(n)}" for rule, n in cleaned.items())
         lines.append(f"Cells cleaned on the way: {words}.")

@@ -162,7 +162,7 @@ def test_the_fence_stands_at_the_write_too(deliver, snapshot, vendor, ledger, mo
     deliver()
     plan_and_write = LoadListOperator._send_if_needed
 
-    def newer_first(self, ledger, load):
+    def newer_first(self, ledger, load, seq):
         fields = ("flow", "vendor", "dag_id", "target", "night", "snapshot", "mode", "requested_by", "reason")
         newer = ledger.open_load(
             **{name: getattr(load, name) for name in fields},
@@ -173,7 +173,7 @@ def test_the_fence_stands_at_the_write_too(deliver, snapshot, vendor, ledger, mo
         )
         ledger.claim_target(newer.id, timedelta(hours=1))
         ledger.release_target(newer.id)
-        plan_and_write(self, ledger, load)
+        plan_and_write(self, ledger, load, seq)
 
     monkeypatch.setattr(LoadListOperator, "_send_if_needed", newer_first)
     snapshot([lead(n) for n in range(30)], source_time=datetime.now(UTC) - timedelta(hours=1))

@@ -111,9 +111,9 @@ def test_a_list_paused_between_plan_and_write(deliver, snapshot, vendor, ledger,
 
     send = LoadListOperator._send_if_needed
 
-    def pause_first(self, ledger, load):
+    def pause_first(self, ledger, load, seq):
         ledger.pause_target(load.target, True, "ana", "stop")
-        send(self, ledger, load)
+        send(self, ledger, load, seq)
 
     monkeypatch.setattr(LoadListOperator, "_send_if_needed", pause_first)
     snapshot(20)
@@ -223,13 +223,13 @@ def test_a_changed_payload_is_not_sent(deliver, snapshot, vendor, monkeypatch):
 
     send = LoadListOperator._send_if_needed
 
-    def tamper_first(self, ledger, load):
+    def tamper_first(self, ledger, load, seq):
         from include.staging import RunFolder
 
         folder = RunFolder(self.planned["plan"])
         content = folder.get("payload.csv") or b""
         folder.put("payload.csv", content.replace(phone(1).encode(), phone(9999).encode()))
-        send(self, ledger, load)
+        send(self, ledger, load, seq)
 
     monkeypatch.setattr(LoadListOperator, "_send_if_needed", tamper_first)
     snapshot(20)
@@ -247,7 +247,7 @@ def test_another_plan_in_the_folder_is_not_sent(deliver, snapshot, vendor, monke
 
     send = LoadListOperator._send_if_needed
 
-    def replace_first(self, ledger, load):
+    def replace_first(self, ledger, load, seq):
         folder = RunFolder(self.planned["plan"])
         with folder.reading() as files, folder.writing() as scratch:
             for file in files:
@@ -256,7 +256,7 @@ def test_another_plan_in_the_folder_is_not_sent(deliver, snapshot, vendor, monke
                     content = content.replace(phone(1).encode(), phone(9999).encode())
                 (scratch / file.name).write_bytes(content)
             folder.commit(scratch, Manifest(kind="plan", rows=20))
-        send(self, ledger, load)
+        send(self, ledger, load, seq)
 
     monkeypatch.setattr(LoadListOperator, "_send_if_needed", replace_first)
     snapshot(20)

@@ -47,7 +47,6 @@ class ImportCallsOperator(SendOperator):
     flow: IsalesFlow
 
     def send(self, context: Context) -> dict[str, Any]:
-        from include.ledger import MayNotWriteError
         from listkeeper.hooks.isales import IsalesHook
 
         ledger, load = self._open()
@@ -57,15 +56,11 @@ class ImportCallsOperator(SendOperator):
         files = self._stage(context, ledger, load)
         with closing(IsalesHook(self.flow.connection)) as hook:
             importer = self._importer(context, ledger, load, files, hook)
-            if importer.unsent:
-                try:
-                    with run_folder(context, "workbooks").reading("*.xlsx") as paths:
-                        importer.send(_Server(self.flow), {path.name: path for path in paths})
-                except (MayNotWriteError, ValueError) as error:
-                    self._stop(f"Nothing more was sent. {error}")
+            importer.begin()
+            self._send(context, importer)
             if not self._look(importer, give_up=False):
                 self._wait(importer)
-            return self._finish(context, ledger, load, importer)
+            return self._go_on(context, ledger, load, importer)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on when the trigger fired; what happened is asked of the vendor, not read from the event."""
@@ -79,7 +74,26 @@ class ImportCallsOperator(SendOperator):
             with closing(IsalesHook(self.flow.connection)) as hook:
                 importer = self._importer(context, ledger, load, files, hook)
                 self._look(importer, give_up=True)
-                return self._finish(context, ledger, load, importer)
+                return self._go_on(context, ledger, load, importer)
+
+    def _go_on(self, context: Context, ledger: Ledger, load: Load, importer: Importer) -> dict[str, Any]:
+        """Everything that was asked for has ended: send what waited for that, or end the load."""
+        while importer.unsent:
+            self._send(context, importer)
+            if not self._look(importer, give_up=False):
+                self._wait(importer)
+        return self._finish(context, ledger, load, importer)
+
+    def _send(self, context: Context, importer: Importer) -> None:
+        from include.ledger import MayNotWriteError
+
+        if not importer.unsent:
+            return
+        try:
+            with run_folder(context, "workbooks").reading("*.xlsx") as paths:
+                importer.send(_Server(self.flow), {path.name: path for path in paths})
+        except (MayNotWriteError, ValueError) as error:
+            self._stop(f"Nothing more was sent. {error}")
 
     def _open(self) -> tuple[Ledger, Load]:
         from listkeeper.hooks.ledger import open_ledger
@@ -90,6 +104,7 @@ class ImportCallsOperator(SendOperator):
     def _stage(self, context: Context, ledger: Ledger, load: Load) -> list[CallFile]:
         """Write the workbooks of the plan, unless that is done, and plan a batch for each."""
         from include.callfiles.stage import batch_plans, stage_payload
+        from include.canary import planned
         from include.plan import PAYLOAD, PLAN, check_plan
         from include.staging import RunFolder
 
@@ -105,6 +120,7 @@ class ImportCallsOperator(SendOperator):
                 run_folder(context, "workbooks"),
                 stem,
                 self.flow.max_records,
+                planned(plan),
             )
         ledger.plan_batches(load.id, batch_plans(files, plan["payload_sha256"]))
         return files
@@ -121,7 +137,11 @@ class ImportCallsOperator(SendOperator):
             load.id,
             files,
             _Campaign(hook, self.flow),
-            Rules(claim=wait + CLAIM_MARGIN, lookup=timedelta(seconds=self.flow.lookup_seconds)),
+            Rules(
+                claim=wait + CLAIM_MARGIN,
+                lookup=timedelta(seconds=self.flow.lookup_seconds),
+                canary=self.canary(),
+            ),
             notes=run_folder(context, self.task_id),
             now=lambda: datetime.now(UTC),
         )
@@ -168,26 +188,17 @@ class ImportCallsOperator(SendOperator):
 
     def _mark_applied(self, context: Context, ledger: Ledger, load: Load, batches: Sequence[Batch]) -> None:
         """Remember what the campaign holds now, without the files of which it took nothing."""
-        import polars as pl
-
-        from include.applied_keys import write_applied
+        from include.applied_keys import keys_of, write_applied
         from include.callfiles.loop import nothing_taken
-        from include.plan import SENT
         from include.staging import RunFolder
 
-        missing = set(nothing_taken(batches))
+        missing = nothing_taken(batches)
         if len(missing) == len(batches):
             return
-        applied = RunFolder(self.planned["plan"])
+        plan = applied = RunFolder(self.planned["plan"])
         if missing:
-            with applied.reading(SENT) as files:
-                keys, pieces, start = pl.read_parquet(files[0])["row_key"], [], 0
-                for batch in batches:
-                    if batch.seq in missing:
-                        pieces.append(keys.slice(start, batch.rows))
-                    start += batch.rows
             applied = run_folder(context, "applied")
-            write_applied(applied, self.planned["plan"], pl.concat(pieces))
+            write_applied(applied, plan.path, keys_of(plan, batches, missing))
         ledger.mark_applied(load.id, applied.path)
 
     @staticmethod

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from include import settings
+from include import canary, settings
 from include.flow_files import OzonetelFlow
 from include.vendors import ozonetel
 from include.vendors.errors import VendorError
@@ -44,8 +44,15 @@ class PlanCampaignOperator(PlanLoadOperator):
 
         now, flow = datetime.now(UTC), self.flow
         pace = OzonetelHook(flow.connection).settings.pace
-        preflight = _needs_trial(open_ledger(), flow)
-        return timing(rows, flow.batch_size, pace, now, flow.latest_end(now), preflight=preflight)
+        return timing(
+            rows,
+            flow.batch_size,
+            pace,
+            now,
+            flow.latest_end(now),
+            preflight=_needs_trial(open_ledger(), flow),
+            canary=flow.canary,
+        )
 
 
 class LoadCampaignOperator(SendOperator):
@@ -105,7 +112,8 @@ class LoadCampaignOperator(SendOperator):
             payload = Payload(paths[PAYLOAD], paths[SENT])
         if not ledger.batches(load.id):
             preflight = _needs_trial(ledger, self.flow)
-            ledger.plan_batches(load.id, payload.cut(plan["options"]["batch_size"], preflight=preflight))
+            cut = payload.cut(plan["options"]["batch_size"], preflight=preflight, canary=canary.planned(plan))
+            ledger.plan_batches(load.id, cut)
         payload.lay_out([batch.rows for batch in ledger.batches(load.id)])
         return payload
 
@@ -129,6 +137,7 @@ class LoadCampaignOperator(SendOperator):
                 latest=flow.latest_end(load.opened_at),
                 preflight=_columns(flow) if flow.preflight and answers else None,
                 nap=NAP,
+                canary=self.canary(),
             ),
             notes=run_folder(context, self.task_id),
             now=lambda: datetime.now(UTC),
@@ -163,6 +172,8 @@ class LoadCampaignOperator(SendOperator):
         self._remember(context, ledger, load, payload)
         ledger.release_target(load.id)
         batches = ledger.batches(load.id)
+        if why := canary.problem(self.canary(), batches):
+            raise AirflowFailException(why)
         delivered, rejected, uncertain = (
             sum(getattr(batch, name) for batch in batches) for name in ("delivered", "rejected", "uncertain")
         )

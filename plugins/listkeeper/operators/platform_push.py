@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from include import canary
 from include.flow_files import PlatformPushFlow, Recipe
 from include.guards import Refusal
 from listkeeper.operators.delivery import PlanLoadOperator
@@ -122,6 +123,7 @@ class PushLeadsOperator(SendOperator):
                 notes=notes,
                 patience=patience,
                 now=lambda: datetime.now(UTC),
+                canary=self.canary(),
             )
             return pusher.run()
 
@@ -136,7 +138,8 @@ class PushLeadsOperator(SendOperator):
             paths = {path.name: path for path in files}
             plan = json.loads(paths[PLAN].read_text())
             check_plan(plan, paths[PAYLOAD], self.planned["hash"])
-            with open_rows(paths[PAYLOAD], paths[SENT], plan["options"]["chunk_rows"]) as rows:
+            size = plan["options"]["chunk_rows"]
+            with open_rows(paths[PAYLOAD], paths[SENT], size, canary.planned(plan)) as rows:
                 yield rows
 
     def _list(self, ledger: Ledger, hook: PlatformHook, notes: RunFolder) -> int:
@@ -190,7 +193,7 @@ class PushLeadsOperator(SendOperator):
         )
 
     def _finish(self, context: Context) -> dict[str, Any]:
-        """Every batch is settled: write down which leads the list has now, and say what speaks against it."""
+        """Nothing is under way: write down which leads the list has now, and say what speaks against it."""
         from include.push.applied import write_applied
         from listkeeper.hooks.ledger import open_ledger
 
@@ -201,9 +204,11 @@ class PushLeadsOperator(SendOperator):
         )
         if delivered and not uncertain:
             applied = run_folder(context, "applied")
-            write_applied(applied, self.planned["plan"], run_folder(context, self.task_id))
+            write_applied(applied, self.planned["plan"], run_folder(context, self.task_id), batches)
             ledger.mark_applied(load, applied.path)
         ledger.release_target(load)
+        if why := canary.problem(self.canary(), batches):
+            raise AirflowFailException(why)
         if uncertain:
             notes = " ".join(dict.fromkeys(batch.note for batch in batches if batch.uncertain and batch.note))
             raise AirflowFailException(f"{uncertain} rows are uncertain. {notes}")

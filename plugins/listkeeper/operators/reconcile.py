@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from include import canary
 from include.approval import WRITES
 from include.flow_files import Delivery
 from listkeeper.operators.run import RunOperator, run_folder
@@ -42,7 +43,7 @@ class ReconcileOperator(RunOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from include.ledger import UnknownLoadError, reconcile
         from include.outcomes import named_rows, write_outcomes
-        from include.plan import HELD_REASON
+        from include.plan import HELD_REASON, PLAN
         from include.staging import Manifest, RunFolder
         from listkeeper.hooks.ledger import open_ledger
 
@@ -54,10 +55,13 @@ class ReconcileOperator(RunOperator):
         clean, plan_folder = run_folder(context, cleaning), run_folder(context, planning)
         batches: list[Batch] = []
         approval: dict[str, Any] | None = None
+        stopped = False
         if planned:
             batches = ledger.batches(planned["load"])
             ledger.release_target(planned["load"])
             approval = _approval(ledger.load(planned["load"]))
+            plan = json.loads(plan_folder.get(PLAN) or b"{}")
+            stopped = canary.problem(canary.planned(plan), batches) is not None
         approved = approval is None or approval["word"] == "approved"
         decision = planned.get("decision")
         if decision in WRITES:
@@ -70,7 +74,8 @@ class ReconcileOperator(RunOperator):
                 clean=clean if ti.xcom_pull(task_ids=cleaning) else None,
                 plan=plan_folder if planned else None,
                 batches=batches,
-                held_reason=(ti.xcom_pull(task_ids=sending) or {}).get("held_reason")
+                held_reason=(canary.HELD_REASON if stopped else None)
+                or (ti.xcom_pull(task_ids=sending) or {}).get("held_reason")
                 or (HELD_REASON[decision] if decision else "not_sent"),
                 named=named_rows(run_folder(context, sending)),
             )

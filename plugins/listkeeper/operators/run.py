@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from listkeeper.masking import Masked
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.canary import Canary
     from include.ledger import Ledger, Load
     from include.staging import RunFolder
 
@@ -165,6 +167,14 @@ class SendOperator(PlanStepOperator):
             raise AirflowFailException(str(NotApprovedError(load.id, load.approval)))
         if problem := person_problem(self.flow.approval, load.requested_by, load.approved_by):
             raise AirflowFailException(f"{problem} Nothing was sent.")
+
+    def canary(self) -> Canary | None:
+        """What goes first, alone, by the plan that is sent."""
+        from include.canary import planned
+        from include.plan import PLAN
+        from include.staging import RunFolder
+
+        return planned(json.loads(RunFolder(self.planned["plan"]).get(PLAN) or b"{}"))
 
     def send(self, context: Context) -> dict[str, Any]:
         """Send the plan, or go on where an earlier try of this task stopped; the ledger knows where that was.

@@ -160,6 +160,7 @@ class PlanArchiveOperator(ArchiveOperator):
                 selected=found,
                 flags=flow.flags,
                 batch_size=flow.batch_size,
+                canary=flow.canary,
                 limit=found["limit"],
                 source_time=source_time,
                 action=found["action"],
@@ -302,15 +303,15 @@ class ArchiveLeadsOperator(SendOperator, ArchiveOperator):
             check_plan(plan, paths[SENT], self.planned["hash"])
             lead_ids = pl.read_parquet(paths[SENT], columns=["lead_id"])["lead_id"]
         options = dict(plan["options"])
-        size = options.pop("batch_size")
-        ledger.plan_batches(load, batch_plans(lead_ids, size))
+        size, canary = options.pop("batch_size"), self.canary()
+        options.pop("canary", None)
+        ledger.plan_batches(load, batch_plans(lead_ids, size, canary))
         hook, database = VicidialHook(self.flow.connection), self.open_database(datetime.now(UTC))
         hook.session()
         archiver = Archiver(
             ledger,
             load,
             lead_ids,
-            batch_size=size,
             flags=Flags(**options),
             window=self._window(),
             notes=RunFolder(self.planned["plan"].removesuffix("plan") + self.task_id),
@@ -318,6 +319,7 @@ class ArchiveLeadsOperator(SendOperator, ArchiveOperator):
             now=lambda: datetime.now(UTC),
             sleep=time.sleep,
             database=database,
+            canary=canary,
         )
         try:
             return archiver.run()

@@ -78,15 +78,19 @@ class PureCallerIdTrigger(CallbackTrigger):
     Wait for the webhook with which PureCallerID ends a load.
 
     :param campaign: campaign, dialer_list and file_name tell our load from others while the vendor's id is unknown.
+    :param seq: which batch of the load.
     """
 
     vendor = purecallerid.VENDOR
 
-    def __init__(self, *, campaign: str, dialer_list: str, file_name: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, campaign: str, dialer_list: str, file_name: str, seq: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.campaign = campaign
         self.dialer_list = dialer_list
         self.file_name = file_name
+        self.seq = seq
 
     def arguments(self) -> dict[str, Any]:
         return {
@@ -94,11 +98,12 @@ class PureCallerIdTrigger(CallbackTrigger):
             "campaign": self.campaign,
             "dialer_list": self.dialer_list,
             "file_name": self.file_name,
+            "seq": self.seq,
         }
 
     def ended(self, ledger: Ledger) -> bool:
         return (
-            purecallerid_outcome(ledger, self.load, self.campaign, self.dialer_list, self.file_name)
+            purecallerid_outcome(ledger, self.load, self.campaign, self.dialer_list, self.file_name, self.seq)
             is not None
         )
 
@@ -119,13 +124,13 @@ class OzonetelTrigger(CallbackTrigger):
 
 
 def purecallerid_outcome(
-    ledger: Ledger, load: str, campaign: str, dialer_list: str, file_name: str
+    ledger: Ledger, load: str, campaign: str, dialer_list: str, file_name: str, seq: int = 1
 ) -> purecallerid.ListLoad | None:
-    """How a PureCallerID load ended by the callbacks in the ledger, None while nobody knows."""
+    """How a batch of a PureCallerID load ended by the callbacks in the ledger, None while nobody knows."""
     batches = ledger.batches(load)
     if not batches:
         return None
-    batch = batches[0]
+    batch = batches[seq - 1]
     return purecallerid.find_outcome(
         (event.body for event in ledger.events(load, batch.seq)),
         vendor_ref=batch.vendor_ref,

@@ -16,6 +16,7 @@ import pytest
 
 from include.archive.loop import Archiver, Database, Pause, Window, read_named
 from include.archive.plan import batch_plans
+from include.canary import Canary
 from include.hours import OfficeHours
 from include.ledger import Batch, Ledger
 from include.sandbox.server import SandboxServer
@@ -95,6 +96,7 @@ class Job:
     clock: Clock
     lead_ids: list[int]
     batch_size: int = 10
+    canary: Canary | None = None
     flags: Flags = ALL
     window: Window = ALWAYS
     database: Database | None = None
@@ -109,12 +111,12 @@ class Job:
             snapshot="s", plan_hash="h", mode="apply", requested_by=None, reason=None, rows_in=len(ids),
             good_for=timedelta(days=4),
         ).id  # fmt: skip
-        self.ledger.plan_batches(self.load, batch_plans(ids, self.batch_size))
+        self.ledger.plan_batches(self.load, batch_plans(ids, self.batch_size, self.canary))
         return self
 
     def run(self, **replaced: Any) -> Pause | None:
         parts: dict[str, Any] = {
-            "batch_size": self.batch_size, "flags": self.flags, "window": self.window, "notes": self.notes,
+            "canary": self.canary, "flags": self.flags, "window": self.window, "notes": self.notes,
             "send": self.send, "now": self.clock, "sleep": self.clock.sleep, "database": self.database,
         }  # fmt: skip
         parts |= replaced

@@ -485,7 +485,6 @@ def test_a_year_of_nights_without_one_call_inside_office_hours(
         books,  # type: ignore[arg-type]
         "l",
         pl.Series("lead_id", range(1, batches + 1), dtype=pl.Int64),
-        batch_size=1,
         flags=ALL,
         window=window,
         notes=RunFolder("runs/year"),
