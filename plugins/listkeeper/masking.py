@@ -127,4 +127,4 @@ def is_ours(task: Any) -> bool:
     """Whether a task is one of our operators, or belongs to one of our DAGs."""
     if isinstance(task, Masked):
         return True
-    return isinstance(task, BaseOperator) and task.has_dag() and "listkeeper" in task.dag.tags
+    return isinstance(task, BaseOperator) and task.has_dag() and "listkeeper" in task.dag.tags  # type: ignore[no-untyped-call]
