@@ -23,8 +23,10 @@ report of the delivery's run says why.
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from listkeeper.flow import defaults, deliveries
+from listkeeper.flow import defaults
 from listkeeper.operators.hand_in import DeliverHandedInOperator, HandInFixedOperator
+
+from include.flow_files import deliveries
 
 with DAG(
     dag_id="resend_rejects",

@@ -23,8 +23,10 @@ cannot be put back: the message says what to do instead.
 from __future__ import annotations
 
 from airflow.sdk import DAG, Param
-from listkeeper.flow import defaults, deliveries
+from listkeeper.flow import defaults
 from listkeeper.operators.hand_in import DeliverHandedInOperator, HandInCopyOperator
+
+from include.flow_files import deliveries
 
 flows = deliveries()
 

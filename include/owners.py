@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from include.flow_files import KINDS, Delivery, load_flows
+from include.flow_files import Delivery, deliveries
 from include.leads.owned import Owned
 from include.ledger import Claim, Ledger
 from include.staging import Manifest, RunFolder, run_path
@@ -25,12 +25,7 @@ def before(flow: Delivery) -> list[str]:
     if flow.owner_group is None:
         return []
     place = (flow.priority, flow.dag_id)
-    group = [
-        other
-        for kind in KINDS.values()
-        for other in load_flows(kind)[0]
-        if isinstance(other, Delivery) and other.owner_group == flow.owner_group and other.released
-    ]
+    group = [other for other in deliveries() if other.owner_group == flow.owner_group and other.released]
     return sorted(other.dag_id for other in group if (other.priority, other.dag_id) < place)
 
 

@@ -91,6 +91,12 @@ def read_flow_file(path: Path) -> FlowFile:
         raise FlowFileError(path.name, [_problem(item) for item in error.errors()]) from None
 
 
+def deliveries() -> list[Delivery]:
+    """Every delivery that there is a good flow file for, by DAG id."""
+    found = [flow for kind in KINDS.values() for flow in load_flows(kind)[0] if isinstance(flow, Delivery)]
+    return sorted(found, key=lambda flow: flow.dag_id)
+
+
 def load_flows(kind: type[AnyFlow], folder: Path | None = None) -> tuple[list[AnyFlow], list[BrokenFlow]]:
     """Read every flow file of one kind: the good ones in name order, and the broken ones.
 

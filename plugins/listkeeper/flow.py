@@ -19,7 +19,7 @@ from airflow.sdk import (
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.flow_files import KINDS, BrokenFlow, Delivery, FlowFile, load_flows
+from include.flow_files import BrokenFlow, Delivery, FlowFile
 from include.vendors.errors import RateLimitedError, VendorError
 from listkeeper.operators.approval import ApprovePlanOperator
 from listkeeper.operators.delivery import CleanLeadsOperator, FindSnapshotOperator, PlanLoadOperator
@@ -135,12 +135,6 @@ def deliver(
     reconciled = ReconcileOperator(task_id="reconcile", flow=flow, trigger_rule=TriggerRule.ALL_DONE)
     report = ReportOperator(task_id="report", flow=flow, summary=reconciled.output)
     chain(planned, approved, loaded, reconciled, report)
-
-
-def deliveries() -> list[Delivery]:
-    """Every delivery that there is a flow file for, by DAG id."""
-    found = [flow for kind in KINDS.values() for flow in load_flows(kind)[0] if isinstance(flow, Delivery)]
-    return sorted(found, key=lambda flow: flow.dag_id)
 
 
 def broken_flow_dag(broken: BrokenFlow) -> DAG:

@@ -45,7 +45,7 @@ class HandInOperator(Masked, BaseOperator):
         refuse_unknown_params(context["dag_run"], self.dag.params)
         try:
             order = self.hand_in(context, open_ledger())
-        except ValueError as error:
+        except Exception as error:
             if type(error).__module__.startswith("include."):
                 raise AirflowFailException(f"{error} Nothing was handed in.") from None
             raise

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from include.masking import Quietly
 from listkeeper.links import PREFIX
 from listkeeper.masking import mask_logs
-from listkeeper.web import erasure, pages, receiver
+from listkeeper.web import erasure, pages, receiver, resend
 
 HEADERS: Final = {
     # The pages bring their style with them and need nothing else. Airflow shows them in a frame of its own.
@@ -64,6 +64,7 @@ def create_app() -> FastAPI:
     made.include_router(receiver.router)
     made.include_router(pages.router)
     made.include_router(erasure.router)
+    made.include_router(resend.router)
     made.add_exception_handler(AnyHTTPException, _refused)
     made.add_exception_handler(RequestValidationError, _not_found)
     made.add_middleware(Envelope)

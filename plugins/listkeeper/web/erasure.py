@@ -7,7 +7,7 @@ that another site sends is refused: it comes without the log-in's cookie, or say
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
@@ -36,11 +36,7 @@ def form(request: Request) -> HTMLResponse:
 @router.post("/erase", dependencies=[Depends(requires_access_dag("POST", DagAccessEntity.RUN, DAG))])
 async def ask(request: Request, user: GetUserDep) -> HTMLResponse:
     """Take a request, and start its run."""
-    origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, "This form was sent by another site.")
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise HTTPException(403, "This form was sent by another site.")
+    pages.refuse_other_sites(request)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path as LocalPath
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
@@ -27,12 +28,14 @@ from markupsafe import Markup
 from upath import UPath
 
 from include import settings
+from include.flow_files import deliveries
 from include.house.told import removed, removed_markdown, run_removed
 from include.leads.schema import STATES
 from include.ledger import Batch, Ledger, Load
 from include.report.plan import PLAN_TITLE
 from include.report.reasons import REJECTS_TITLE
 from include.report.run import report_markdown
+from include.resend import load_problem
 from include.staging import RunFolder, slug
 from listkeeper.hooks.ledger import open_ledger
 from listkeeper.links import PREFIX
@@ -96,7 +99,7 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
     plan, summary = (
         _json(dag_id, run_slug, *file) for file in (("plan", "plan.json"), ("report", "summary.json"))
     )
-    load = _load(ledger, dag_id, run_slug, summary.get("load"))
+    load = load_of(ledger, dag_id, run_slug, summary.get("load"))
     files = [name for name, (step, _) in FILES.items() if name in _folder(dag_id, run_slug, step).names()]
     gone = run_removed(ledger, f"runs/{dag_id}/{run_slug}")
     if not (plan or summary or load or files):
@@ -121,7 +124,14 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
         counts={state: summary[state] for state in STATES if summary.get(state)},
         files=files,
         report=_html(text),
+        fixable=load is not None and bool(summary.get("rejected")) and _fixable(ledger, load),
     )
+
+
+def _fixable(ledger: Ledger, load: Load) -> bool:
+    """Whether rejects of a load can be fixed and sent again."""
+    flow = next((flow for flow in deliveries() if flow.dag_id == load.dag_id), None)
+    return flow is not None and load_problem(ledger, flow, load) is None
 
 
 @router.get("/runs/{dag_id}/{run_slug}/files/{name}", dependencies=[Depends(requires_access_dag("GET"))])
@@ -170,6 +180,14 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
     return HTMLResponse(html, status)
 
 
+def refuse_other_sites(request: Request) -> None:
+    """Refuse a form that another site sends: it comes without the log-in's cookie, or says where it comes from."""
+    origin = request.headers.get("origin")
+    foreign = origin and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise HTTPException(403, "This form was sent by another site.")
+
+
 def _readable(user: BaseUser, dag_ids: set[str]) -> set[str]:
     """Those of the DAGs that this person may read."""
     teams = DagModel.get_dag_id_to_team_name_mapping(list(dag_ids)) if dag_ids else {}
@@ -192,7 +210,7 @@ def _json(dag_id: str, run_slug: str, step: str, name: str) -> dict[str, Any]:
     return dict(json.loads(raw)) if raw is not None else {}
 
 
-def _load(ledger: Ledger, dag_id: str, run_slug: str, load_id: str | None) -> Load | None:
+def load_of(ledger: Ledger, dag_id: str, run_slug: str, load_id: str | None = None) -> Load | None:
     """The run's load. The address holds no run id, so the flow's last loads are searched when nothing names it."""
     for load in ledger.loads(SEARCHED_LOADS, flow=dag_id.partition("__")[2]):
         if load.id == load_id or (load.dag_id, slug(load.run_id)) == (dag_id, run_slug):
