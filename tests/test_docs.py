@@ -146,6 +146,12 @@ def section(name: str, head: str) -> str:
     return re.split(r"^#+ .*$", TEXTS[name].partition(f"# {head}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
 
 
+def test_the_tests_of_the_promises_exist():
+    named = set(re.findall(r"`(test_\w+)`", TEXTS["promises.md"]))
+    assert len(named) > 40
+    assert named <= set(re.findall(r"^(?:async )?def (test_\w+)\(", CODE, re.MULTILINE))
+
+
 def test_every_guard_is_in_the_runbook():
     raised = set()
     for path in (
