@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from include.masking import mask
 from include.staging import Manifest, RunFolder, run_path, slug
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def hand_in(ledger: Ledger, order: Order, facts: dict[str, Any], write: Callable
     if not folder.exists():
         with folder.writing() as scratch:
             rows = write(scratch)
-            told = asdict(order) | {"rows": rows}
+            # Masked as the evidence masks it, so that the two stay alike.
+            told = asdict(order) | {"rows": rows, "reason": mask(order.reason), "text": mask(order.text)}
             folder.commit(
                 scratch,
                 Manifest(

@@ -49,8 +49,8 @@ def choose(ledger: Ledger, flow: Delivery, load: str | None) -> tuple[Copy, Load
     except UnknownLoadError:
         raise RestoreError(f"The ledger no longer knows load {copy.load}.") from None
     text = (
-        f"put back what load {copy.load} put on the list {flow.list_name} ({_of(was)}, {copy.rows:,} rows, copied "
-        f"{copy.kept_at:%Y-%m-%d %H:%M} UTC), instead of load {now_on.id} ({_of(now_on)}) that is on it now."
+        f"put back what load {copy.load[:8]} put on the list {flow.list_name} ({_of(was)}, {copy.rows:,} rows, copied "
+        f"{copy.kept_at:%Y-%m-%d %H:%M} UTC), instead of load {now_on.id[:8]} ({_of(now_on)}) that is on it now."
     )
     return copy, now_on, text
 

@@ -115,7 +115,7 @@ def test_a_list_is_put_back_with_a_second_persons_word(ask, take_up, two_nights,
     assert told["reason"] == "last night was wrong" and told["run_id"] == run.run_id
     assert [refusal["guard"] for refusal in run.plan["refusals"]] == ["restore"]
     text = run.plan["refusals"][0]["text"]
-    assert good.summary["load"] in text and wrong.summary["load"] in text and "20 rows" in text
+    assert good.summary["load"][:8] in text and wrong.summary["load"][:8] in text and "20 rows" in text
     assert "night 2026-11-19" in text and text in run.page["body"].replace("\\", "")
     run.assert_accounted()
 
@@ -253,6 +253,13 @@ def test_forged_words_of_the_first_step_are_not_believed(ask, take_up, two_night
     run.steps = ("clean", "plan")
     run.go()
     assert run.tasks["plan"] == "failed" and "hands on something else" in stopped(run, "plan")
+
+
+def test_a_number_in_the_reason_is_masked_and_stops_nothing(ask, take_up, two_nights):
+    order = ask(reason="he called from +1 201 200 0003").xcom("hand_in")
+    ask(reason="he called from +1 201 200 0003")
+    run = take_up(order["run_id"], answer=answered(why="counted them"))
+    assert run.counts == {"delivered": 20} and "called from <phone>" in run.plan["refusals"][0]["text"]
 
 
 def test_a_cleared_run_goes_on(ask, take_up, two_nights, vendor):

@@ -29,7 +29,7 @@ class HandInOperator(Masked, BaseOperator):
     """
     Base of the steps that hand in.
 
-    Returns `{"dag_id", "run_id", "rows", "text"}` of the delivery's run to start.
+    Returns `{"dag_id", "run_id", "rows"}` of the delivery's run to start.
 
     :param flows: every delivery there is.
     """
@@ -50,7 +50,7 @@ class HandInOperator(Masked, BaseOperator):
                 raise AirflowFailException(f"{error} Nothing was handed in.") from None
             raise
         self.log.info("Handed in %d leads for %s, run %s.", order.rows, order.dag_id, order.run_id)
-        return {"dag_id": order.dag_id, "run_id": order.run_id, "rows": order.rows, "text": order.text}
+        return {"dag_id": order.dag_id, "run_id": order.run_id, "rows": order.rows}
 
     def hand_in(self, context: Context, ledger: Ledger) -> Order:
         """Write the snapshot down. Raises a ValueError of ours, whose message says what to do."""
@@ -152,7 +152,7 @@ class HandInFixedOperator(HandInOperator):
             source_time=chosen.source_time.isoformat(),
             requested_by=upload.requested_by,
             reason=upload.reason,
-            text=f"{len(chosen.fixes):,} fixed rejects of load {load.id}.",
+            text=f"{len(chosen.fixes):,} fixed rejects of load {load.id[:8]}.",
             rows=0,
             fixed=len(chosen.fixes),
             refused=len(chosen.problems),
