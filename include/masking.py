@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dis
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Final
 
@@ -92,16 +92,21 @@ def mask(text: str) -> str:
     return _DIGITS.sub(_number, text)
 
 
-def mask_value(value: Any) -> Any:
-    """The same for all texts inside a value of JSON (dicts, lists, tuples); other values stay as they are."""
+def mask_value(value: Any, *, kept: Collection[str] = ()) -> Any:
+    """
+    The same for all texts inside a value of JSON (dicts, lists, tuples); other values stay as they are.
+
+    :param kept: keys of dicts whose values stay as well.
+    """
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
-        return {mask(key) if isinstance(key, str) else key: mask_value(kept) for key, kept in value.items()}
-    if isinstance(value, list):
-        return [mask_value(kept) for kept in value]
-    if isinstance(value, tuple) and type(value) is tuple:
-        return tuple(mask_value(kept) for kept in value)
+        return {
+            mask(key) if isinstance(key, str) else key: held if key in kept else mask_value(held, kept=kept)
+            for key, held in value.items()
+        }
+    if type(value) in (list, tuple):
+        return type(value)(mask_value(held, kept=kept) for held in value)
     return value
 
 

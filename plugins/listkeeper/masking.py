@@ -27,6 +27,9 @@ KEPT: Final = frozenset(
 )
 """What Airflow itself writes beside a line; ids and times, by which lines are found."""
 
+PEOPLE: Final = ("approved_by", "approval")
+"""Keys of results that name a user of Airflow, who may be called by an address; a reason is masked in the ledger."""
+
 TALKATIVE: Final = ("botocore", "aiobotocore", "boto3", "s3fs", "fsspec", "pymysql")
 """Libraries that print what they send and get when debugging: rows, whose names no pattern finds."""
 
@@ -86,7 +89,7 @@ def _masked(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 def masked_result(result: Any) -> Any:
     """What a task returns, as it may become an XCom. It holds ids, paths and counts; anything else is a mistake."""
-    shown = mask_value(result)
+    shown = mask_value(result, kept=PEOPLE)
     if shown != result:
         log.warning("What this task returns held personal data or a key. It is masked; please report it.")
     return shown

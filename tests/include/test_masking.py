@@ -142,6 +142,9 @@ def test_masking_again_changes_nothing(text):
 
 def test_values_are_masked_inside():
     value = {"a": ["+12015550123", 7, None], "b": {"me@example.com": True}, "path": "runs/x/y"}
+    assert mask_value({"by": "me@example.com", "a": [{"by": 1}]}, kept=("by",)) == {
+        "by": "me@example.com", "a": [{"by": 1}]
+    }  # fmt: skip
     assert mask_value(value) == {"a": ["<phone>", 7, None], "b": {"<email>": True}, "path": "runs/x/y"}
 
 

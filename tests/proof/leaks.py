@@ -281,7 +281,11 @@ class Rounds:
         )
         self.listkeeper("loads", "nothing-of-this-name")
         headers = self.airflow._headers() | {"Accept": "text/html"}
-        with httpx.Client(base_url=self.stack.url, headers=headers, timeout=60, trust_env=False) as browser:
+        # One connection each: the server closes one that has been idle for five seconds.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(
+            base_url=self.stack.url, headers=headers, timeout=60, trust_env=False, limits=limits
+        ) as browser:
             seen, waiting = set(), ["/listkeeper/"]
             while waiting:
                 path = waiting.pop()
@@ -361,11 +365,13 @@ def main(argv: list[str] | None = None) -> int:
     console = screen.Console()
     with started(console) as rounds:
         rounds.begin()
-        rounds.go()
-        rounds.ask()
-        found = search(rounds)
-        if asked.keep:
-            subprocess.run(["cp", "-r", f"{rounds.stack.state}/.", asked.keep], check=True)
+        try:
+            rounds.go()
+            rounds.ask()
+            found = search(rounds)
+        finally:
+            if asked.keep:
+                subprocess.run(["cp", "-r", f"{rounds.stack.state}/.", asked.keep], check=True)
         said = rounds.parrot.said
     size = sum(surface.size for surface in found.surfaces.values())
     console.show(f"\n{found.table()}\n")

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include import canary
 from include.approval import WRITES
 from include.flow_files import Delivery
+from listkeeper.masking import masked_result
 from listkeeper.operators.run import RunOperator, run_folder
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class ReconcileOperator(RunOperator):
             "load": planned.get("load"),
             "report": run_folder(context, "report").path,
         }
+        summary = masked_result(summary)
         ti.xcom_push(key="summary", value=summary)
         self.log.info("%s: %s", verdict, json.dumps(result.counts.to_dict()))
         return summary
