@@ -33,7 +33,7 @@ from include.flow_files import (
     read_flow_file,
 )
 from include.house.days import KeepDays
-from include.house.told import removed
+from include.house.told import removed, removed_markdown, run_removed
 from include.leads.phones import to_e164
 from include.leads.schema import STATES
 from include.ledger import Head, Ledger, LedgerError, Load
@@ -123,7 +123,7 @@ def plan(asked: argparse.Namespace) -> Answer:
         if load is None:
             raise CommandError(f"There is no plan of {' '.join(asked.what)}; `listkeeper loads` lists them.")
         batches = ledger.batches(load.id)
-        gone = removed(ledger, f"The files of run {load.run_id}", run_path(load.dag_id, load.run_id, "plan"))
+        gone = run_removed(ledger, run_path(load.dag_id, load.run_id, "").rstrip("/"))
     planned, summary = (
         json.loads(RunFolder(run_path(load.dag_id, load.run_id, step)).get(name) or b"{}")
         for step, name in (("plan", "plan.json"), ("report", "summary.json"))
@@ -135,7 +135,11 @@ def plan(asked: argparse.Namespace) -> Answer:
             "to where its run folders are."
         )
     problems = summary.get("problems", [])
-    text = report_markdown(planned, summary, problems, [asdict(batch) for batch in batches])
+    text = (
+        removed_markdown(load, planned, gone)
+        if gone and not summary
+        else report_markdown(planned, summary, problems, [asdict(batch) for batch in batches])
+    )
     return Answer(
         {"load": load.id, "run_id": load.run_id, "plan": planned, "summary": summary},
         text.rstrip(),

@@ -26,7 +26,7 @@ def house_markdown(plan: HousePlan, days: KeepDays, cleaned: Cleaned | None = No
     parts = [
         f"# House-keeping: {verdict}",
         f"{going:,} things {'would go; nothing was removed' if cleaned is None else 'are gone'}.",
-        section("What goes", overview(plan, days, counts)),
+        section("What goes" if cleaned is None else "What went", overview(plan, days, counts)),
         _why("Old, and still needed", plan.stays),
         _why("Planned to go, but it stays", cleaned.stayed) if cleaned else "",
         listed("What could not be removed", _failed(cleaned)) if cleaned and cleaned.failed else "",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from include.leads.schema import STATES
 from include.ledger import Ledger, Load
 from include.report import markdown as md
+from include.report.plan import plan_markdown
 
 
 def removed(ledger: Ledger, what: str, place: str, kept: str | None = None) -> str | None:
@@ -29,12 +33,12 @@ def run_removed(ledger: Ledger, run: str) -> str | None:
     :param run: its folder, `runs/<DAG id>/<run>`.
     """
     return removed(ledger, "Report, outcomes and rejects of this run", f"{run}/report") or removed(
-        ledger, "The working files of this run", run
+        ledger, "The working files of this run", run, "working"
     )
 
 
-def removed_markdown(load: Load | None, sentence: str) -> str:
-    """The report of a run whose own is gone: what the ledger still knows."""
+def removed_markdown(load: Load | None, plan: Mapping[str, Any], sentence: str) -> str:
+    """The report of a run whose own is gone: what the ledger still knows, and the plan, where that is still there."""
     if load is None:
         return f"# This run\n\n{md.text(sentence)}\n"
     parts = [f"# {md.text(load.flow)}: {md.text(load.verdict or load.state)}", md.text(sentence)]
@@ -45,4 +49,6 @@ def removed_markdown(load: Load | None, sentence: str) -> str:
             *((state, md.number(counts[state])) for state in STATES),
         ]
         parts.append(md.section("Rows", md.table(("", "rows>"), rows)))
+    if plan:
+        parts.append(plan_markdown(plan))
     return "\n\n".join(parts) + "\n"

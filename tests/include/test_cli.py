@@ -19,7 +19,7 @@ from include.flow_files import PureCallerIdFlow
 from include.guards import GuardLimits
 from include.leads.clean import clean
 from include.leads.schema import LEAD_COLUMNS
-from include.ledger import BatchPlan, Counts, Ledger
+from include.ledger import BatchPlan, Counts, Ledger, Removal
 from include.outcomes import write_outcomes
 from include.plan import HELD_REASON, Before, make_plan
 from include.staging import Manifest, RunFolder, run_path
@@ -381,6 +381,43 @@ def test_the_story_may_be_asked_for_on_standard_input(call, run, monkeypatch):
     run()
     monkeypatch.setattr("sys.stdin", io.StringIO("2012000005\n"))
     assert [f["row_key"] for f in call("explain", "-", "--json")[1]["story"]] == ["5"]
+
+
+def test_what_house_keeping_would_remove(call, run, ledger):
+    run()
+    code, text = call("house")
+    assert code == 0 and "this would go" in text
+    _, answer = call("house", "--json")
+    assert answer["items"] == [] and answer["young"] == {"leads": 1, "working": 2, "rejects": 2}
+    assert ledger.head().count == 0
+
+
+def test_a_plan_whose_report_is_gone_is_told_with_what_the_ledger_knows(call, run, ledger):
+    load = run()
+    place = run_path(load.dag_id, load.run_id, "report")
+    RunFolder(place).remove()
+    ledger.intend_removal(Removal(place, "rejects", 90, 2, 9, SOURCE_TIME, None, None))
+    ledger.end_removal(place, gone=True)
+    code, text = call("plan", "ringcx")
+    assert code == 0 and "# ringcx: uncertain" in text and "were removed on" in text
+    assert "What changes on the list" in text and "not ended" not in text
+
+
+def test_what_house_keeping_has_removed_is_told(call, run, ledger, place):
+    load = run()
+    run_place = run_path(load.dag_id, load.run_id, "")
+    for step, kept in (("plan", "working"), ("outcomes", "rejects")):
+        RunFolder(run_place + step).remove()
+        ledger.intend_removal(Removal(run_place + step, kept, 30, 2, 9, SOURCE_TIME, None, None))
+        ledger.end_removal(run_place + step, gone=True)
+    code, text = call("plan", "ringcx")
+    assert (
+        code == 1 and "The working files of this run were removed on" in text and "`working` 30 days" in text
+    )
+    code, text = call("explain", "ringcx", "404")
+    assert code == 1 and "Outcomes of older runs were removed on" in text
+    code, text = call("explain", "+442079460000")
+    assert code == 1 and "Outcomes of older runs were removed on" in text
 
 
 def test_loads(call, run):

@@ -109,8 +109,8 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
     written = next((found for found in texts if found is not None), None)
     if written is not None:
         text = written.decode()
-    elif gone and not plan:
-        text = removed_markdown(load, gone)
+    elif gone and not summary:
+        text = removed_markdown(load, plan, gone)
     else:
         text = report_markdown(plan, summary, [], [asdict(batch) for batch in batches])
     return page(
