@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +13,7 @@ import yaml
 
 from include.snapshots import newest_snapshot
 from include.staging import RunFolder
+from tests.connections import connect_platform
 from tests.flows.conftest import flow_file
 from tests.flows.runs import Run
 
@@ -32,9 +32,7 @@ def platform(small_sandbox, monkeypatch):
     """A hundred leads, ten to a page."""
     small_sandbox.reset()
     small_sandbox.switch("platform", page_size=10)
-    told = small_sandbox.info()["platform"]
-    connection = {"conn_type": "platform", "host": small_sandbox.base_url, "password": told["token"]}
-    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_DEFAULT", json.dumps(connection))
+    connect_platform(monkeypatch, small_sandbox)
     monkeypatch.setattr("listkeeper.hooks.platform_requests.TRIES", 1)
     return small_sandbox
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import polars as pl
-import pytest
 
 from include.flow_files import IsalesFlow, read_flow_file
 from include.leads.reasons import REASONS
-from include.sandbox.server import SandboxServer
 from include.vendors.isales import CODES
 from include.vendors.isales_rows import COLUMNS, LONGEST
+from tests.connections import connect_isales
 
 PAGE = (Path(__file__).parents[2] / "docs" / "isales.md").read_text(encoding="utf-8")
 (FLOW,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -41,39 +39,21 @@ def test_columns_lengths_and_reasons():
     assert {REASONS[code].state for code in re.findall(r"`(\w+)`", sentence)} == {"rejected"}
 
 
-@pytest.fixture
-def sandbox(monkeypatch):
-    with SandboxServer(synthetic=10) as server:
-        told = server.info()["isales"]
-        sftp = told["sftp"]
-        for name, value in {
-            "isales_default": {
-                "conn_type": "isales",
-                "host": server.base_url,
-                "login": told["ak"],
-                "password": told["sk"],
-            },
-            "isales_sftp": {
-                "conn_type": "sftp",
-                "host": sftp["host"],
-                "port": sftp["port"],
-                "login": sftp["user"],
-                "password": sftp["password"],
-                "extra": {"host_key": sftp["host_key"]},
-            },
-        }.items():
-            monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(value))
-        yield server
-
-
-def test_the_dag_runs(tmp_path, airflow_db, sandbox):
+def test_the_dag_runs(tmp_path, airflow_db, small_sandbox, monkeypatch):
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 
+    small_sandbox.reset()
+    small_sandbox.switch("isales", step_seconds=0.01)
+    connect_isales(monkeypatch, small_sandbox)
     rows = tmp_path / "survey.parquet"
     pl.DataFrame({"called": [f'[{{"calledNo":"1201200{n:04d}"}}]' for n in range(9)]}).write_parquet(rows)
     (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "survey.py").write_text(DAG_FILE.replace("/data/survey.parquet", str(rows)))
+    code = DAG_FILE.replace("/data/survey.parquet", str(rows))
+    code = code.replace(
+        'task_id="wait",', 'task_id="wait", poke_interval=0.05,'
+    )  # half a minute as it stands
+    (tmp_path / "dags" / "survey.py").write_text(code)
     bag = BundleDagBag(dag_folder=str(tmp_path / "dags"), bundle_path=tmp_path, bundle_name="dags-folder")
     assert bag.import_errors == {}
     DagBundlesManager().sync_bundles_to_db()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from include.sandbox.server import SandboxServer
+from tests.connections import set_connection
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     def define(conn_id: str, host: str | None, password: str | None, **rest: Any) -> None:
         conn_type, _, _ = conn_id.partition("_")
         value = {"conn_type": conn_type, "host": host, "password": password, **rest}
-        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))
+        set_connection(monkeypatch, conn_id, **value)
 
     return define
 

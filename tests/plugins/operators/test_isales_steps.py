@@ -14,6 +14,8 @@ from listkeeper.operators.isales_steps import FileServerOperator, ImportFileOper
 from listkeeper.sensors.isales import ImportTaskSensor
 from listkeeper.triggers.isales import ImportTasksTrigger
 
+from tests.connections import connect_isales
+
 PLAIN = "1803096731904991234"
 CAMPAIGN = {"vdn_id": 1, "campaign": PLAIN}
 
@@ -26,25 +28,7 @@ def called(number: int) -> str:
 def tenant(small_sandbox, monkeypatch):
     small_sandbox.reset()
     small_sandbox.switch("isales", step_seconds=0)
-    told = small_sandbox.info()["isales"]
-    sftp = told["sftp"]
-    for name, value in {
-        "isales_default": {
-            "conn_type": "isales",
-            "host": small_sandbox.base_url,
-            "login": told["ak"],
-            "password": told["sk"],
-        },
-        "isales_sftp": {
-            "conn_type": "sftp",
-            "host": sftp["host"],
-            "port": sftp["port"],
-            "login": sftp["user"],
-            "password": sftp["password"],
-            "extra": {"host_key": sftp["host_key"]},
-        },
-    }.items():
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(value))
+    connect_isales(monkeypatch, small_sandbox)
     monkeypatch.setattr(isales_steps, "LOOK_SECONDS", 0.05)
     return small_sandbox
 

@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from listkeeper.hooks import platform_requests as hook_module
 from listkeeper.operators.platform import PullLeadsOperator, ReconcilePullOperator
 
 from include import staging
@@ -22,23 +21,6 @@ from include.vendors.errors import AuthenticationError, UnavailableError, Vendor
 from include.vendors.platform import BadCursorError, CursorLoopError
 
 TOMORROW = date.today() + timedelta(days=2)  # noqa: DTZ011  (two days ahead is ahead in every zone)
-
-
-@pytest.fixture
-def sandbox(small_sandbox, monkeypatch):
-    """A hundred leads, ten to a page; a hook that does not wait."""
-    small_sandbox.reset()
-    small_sandbox.switch("platform", page_size=10)
-    told = small_sandbox.info()["platform"]
-    connection = {"conn_type": "platform", "host": small_sandbox.base_url, "password": told["token"]}
-    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr(hook_module, "TRIES", 1)
-    return small_sandbox
-
-
-@pytest.fixture
-def night(sandbox) -> str:
-    return sandbox.info()["data"]["night"]
 
 
 def make_source(**changes: Any) -> PlatformSource:

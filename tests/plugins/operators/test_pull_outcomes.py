@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from listkeeper.hooks import platform_requests as hook_module
 from listkeeper.operators.platform import ReconcilePullOperator
 from listkeeper.operators.platform_outcomes import PullOutcomesOperator
 
@@ -20,23 +19,6 @@ from include.leads.schema import CALL_COLUMNS
 from include.snapshots import newest_snapshot
 from include.staging import RunFolder
 from include.vendors.errors import UnavailableError, VendorError
-
-
-@pytest.fixture
-def sandbox(small_sandbox, monkeypatch):
-    """A hundred leads, their calls ten to a page; a hook that does not wait."""
-    small_sandbox.reset()
-    small_sandbox.switch("platform", page_size=10)
-    told = small_sandbox.info()["platform"]
-    connection = {"conn_type": "platform", "host": small_sandbox.base_url, "password": told["token"]}
-    monkeypatch.setenv("AIRFLOW_CONN_PLATFORM_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr(hook_module, "TRIES", 1)
-    return small_sandbox
-
-
-@pytest.fixture
-def night(sandbox) -> str:
-    return sandbox.info()["data"]["night"]
 
 
 def source(**outcomes: Any) -> PlatformSource:
