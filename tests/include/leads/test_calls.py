@@ -234,6 +234,33 @@ def test_counts_are_those_of_a_plain_loop(
     assert history.asked_not_to_call(numbers, ids).to_list() == expected
 
 
+def test_a_number_is_out_of_service_to_the_last_moment_of_its_days(tmp_path: Path) -> None:
+    calls = [
+        {"phone": "2125550101", "dial_status": "disconnected", "called_at": hours_ago(24 * 90)},
+        {"phone": "2125550102", "dial_status": "disconnected", "called_at": hours_ago(24 * 90 + 0.01)},
+    ]
+    rules = CallRules.model_validate({"source": "calls", "dead": {"dial_status": ["disconnected"]}})
+    history = CallHistory([write_calls(tmp_path, calls)], rules, region="US", now=NOW)
+    numbers = pl.Series([12125550101, 12125550102, None], dtype=pl.Int64)
+    assert history.is_dead(numbers).to_list() == [True, False, False]
+
+
+def test_only_leads_that_are_still_in_are_held_for_their_calls(tmp_path: Path, lead_frame: Make) -> None:
+    leads = lead_frame([{"lead_id": 1}, {"lead_id": 2}, {"lead_id": 1}]).select(
+        "lead_id",
+        reason=pl.Series([None, None, "phone_empty"], dtype=pl.String),
+        detail=pl.Series([None, None, "phone1"], dtype=pl.String),
+    )
+    rules = {"source": "calls", "not_within_hours": 2, "attempts": {"max": 1, "hours": 48}}
+    calls = write_calls(tmp_path, [{"lead_id": 1}])
+    history = CallHistory([calls], CallRules.model_validate(rules), region="US", now=NOW)
+    assert history.apply(leads, {}).rows() == [
+        (1, "called_recently", "calls: 1 in 2 hours"),
+        (2, None, None),
+        (1, "phone_empty", "phone1"),
+    ]
+
+
 def test_no_calls_at_all_hold_nobody(tmp_path: Path, lead_frame: Make) -> None:
     rules = {"not_within_hours": 4, "do_not_call": {"wrap_code": [9]}, "attempts": {"max": 1, "hours": 1}}
     assert run(tmp_path, lead_frame([{"phone1": "212 555 0101"}]), [], rules)[1] == {"1": ("kept", "phone1")}
