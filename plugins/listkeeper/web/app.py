@@ -23,7 +23,8 @@ HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer: browsers would send our own forms with the origin "null", as if another site had sent them.
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 

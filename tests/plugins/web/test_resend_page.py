@@ -105,6 +105,14 @@ def test_a_file_is_kept_for_the_run_that_reads_it_and_the_run_is_told_nothing(br
     assert run["run_id"] in answer.text and "2012000001" not in answer.text
 
 
+def test_a_browser_says_where_our_forms_come_from(browser):
+    """Under `no-referrer` Chromium sends them with the origin null, which is refused as another site's."""
+    client = browser()
+    assert client.get(PAGE).headers["referrer-policy"] == "same-origin"
+    ours = {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}
+    assert client.post(f"{PAGE}/fixed", data=WHY, files=GOOD, headers=ours).status_code == 200
+
+
 def test_the_rejects_to_fix_are_a_workbook(browser):
     answer = browser().get(f"{PAGE}/fix.xlsx")
     assert answer.status_code == 200 and "fix.xlsx" in answer.headers["content-disposition"]
