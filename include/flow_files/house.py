@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from include.flow_files.base import FlowFile, Name, Text, known_zone
+from include.flow_files.base import FlowFile, Name
 from include.house.days import KeepDays
+from include.zones import Zone
 
 
 class KeepHouse(FlowFile):
@@ -17,16 +18,11 @@ class KeepHouse(FlowFile):
     kind: Literal["keep_house"]
     name: Name = Field("house", description="Any name: there is one such file, and its DAG is `keep_house`.")
     days: KeepDays = Field(KeepDays(), description="How long each class is kept.")  # type: ignore[call-arg]
-    zone: Text = Field("UTC", description="IANA time zone of the schedule.")
+    zone: Zone = Field("UTC", description="IANA time zone of the schedule.")
     schedule: str = Field("30 11 * * *", description="When, in the zone: minute, hour, `* * *`.")
     only_plan: bool = Field(
         False, description="true: every run only shows what would go, until you have seen it and write false."
     )
-
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        return known_zone(value)
 
     @field_validator("schedule")
     @classmethod
