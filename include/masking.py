@@ -61,7 +61,7 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # would be read again from each of its letters.)
     (
         re.compile(
-            r"(?<![\w.%+'-])[\w.%+'-]+@(?!\d|openssh\.com\b|libssh\.org\b)[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"
+            r"(?<![\w.%+'-])[\w.%+'-]+@(?!\d|(?:open)?ssh\.com\b|libssh\.org\b)[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"
         ),
         EMAIL,
     ),

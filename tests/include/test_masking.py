@@ -119,7 +119,7 @@ def test_what_is_hidden(text, shown):
         "Connection platform_default holds no key: put it into the password field.",
         "Vicidial asks us to wait 12.5 s (HTTP 429). Trying again in 20.0 s (1 of 3).",
         "5 requests a minute; the window ends at 18:30 (Africa/Johannesburg, +02:00).",
-        "client encrypt: aes128-gcm@openssh.com, aes256-ctr; kex curve25519-sha256@libssh.org",
+        "client encrypt: aes128-gcm@openssh.com, aes256-ctr; kex curve25519-sha256@libssh.org, hmac-sha256@ssh.com",
         "Airflow 3.3.2, Python 3.11.2, token: None, 20261120153045",
         "/home/me/.venv/lib/python3.11/site-packages/urllib3/connectionpool.py line 1234 in urlopen",
     ],
