@@ -1,4 +1,4 @@
-"""The safe: what was put on a list last, encrypted, for a few days, so that a person can put it back.
+"""The safe: what was put on a list last, encrypted, so that a person can put it back; house-keeping ends it (`copies`).
 
 After a load that ended well the leads that went out (not the rendered payload: they must go through hygiene again)
 are kept as a run folder `safe/<list>/<load>`, one sealed piece per part of the clean step, so that memory stays flat.
@@ -12,7 +12,7 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from include.ledger import Load
 
 SAFE: Final = "safe"
-KEEP_DAYS: Final = 7
-"""How long a copy is kept where nobody says otherwise, in days."""
-
 KEEP_COPIES: Final = 3
 """Copies of one list: what is on it now, and two before."""
 
@@ -51,10 +48,6 @@ class Copy:
     rows: int
     kept_at: datetime
     folder: RunFolder
-
-    def expires(self, days: float = KEEP_DAYS) -> datetime:
-        """When it goes."""
-        return self.kept_at + timedelta(days=days)
 
 
 def keep(key: ErasureKey, load: Load) -> Copy:
@@ -144,20 +137,6 @@ def unseal(key: ErasureKey, folder: RunFolder, name: str, pieces: int, sealed: b
             "listkeeper_erasure, or it was changed. Choose another load, or put the old key back."
         ) from None
     return pl.read_parquet(io.BytesIO(plain))
-
-
-def expire(now: datetime, days: float = KEEP_DAYS) -> int:
-    """Remove the copies that are older than so many days; return how many went.
-
-    :param now: UTC.
-    """
-    gone = 0
-    for list_name in staging.places(SAFE):
-        for folder in staging.folders(f"{SAFE}/{list_name}"):
-            if folder.manifest().created_at < now - timedelta(days=days):
-                folder.remove()
-                gone += 1
-    return gone
 
 
 def _place(target: str) -> str:

@@ -1,9 +1,9 @@
-"""Encrypted copies of what was put on a list: whole or an error, for a few days, and only with the key."""
+"""Encrypted copies of what was put on a list: whole or an error, and only with the key."""
 
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,15 +123,6 @@ def test_the_last_three_of_a_list_are_kept(staging_folder):
     other = safe.keep(KEY, load([[9]], [9], target="another"))
     assert [copy.load for copy in safe.copies("purecallerid:c:l")] == kept[:1:-1]
     assert [copy.load for copy in safe.copies("another")] == [other.load]
-
-
-def test_old_copies_go(staging_folder):
-    safe.keep(KEY, load([[1]], [1]))
-    safe.keep(KEY, load([[2]], [2], target="another"))
-    assert safe.expire(NOW + timedelta(days=6.9)) == 0
-    assert safe.expire(NOW + timedelta(days=3), days=4) == 0
-    assert safe.expire(NOW + timedelta(days=7.1)) == 2
-    assert safe.copies("another") == [] and safe.expire(NOW) == 0
 
 
 def test_keeping_again_replaces_the_copy(staging_folder):
