@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from include import cli
-from include.flow_files import PureCallerIdFlow
+from include.flow_files import PureCallerIdFlow, read_flow_file
 from include.guards import GuardLimits
 from include.leads.clean import clean
 from include.leads.schema import LEAD_COLUMNS
@@ -71,7 +71,7 @@ def run(ledger):
     """Make a run as the DAG does, by hand: snapshot, clean, plan, load, outcomes. The vendor never answers."""
 
     def make(run_id="r1", *, refused=False, answers=False):
-        flow = cli.read_flow_file(Path(os.environ["LISTKEEPER_FLOWS"]) / "ringcx.yaml")
+        flow = read_flow_file(Path(os.environ["LISTKEEPER_FLOWS"]) / "ringcx.yaml")
         assert isinstance(flow, PureCallerIdFlow)
         snapshot = RunFolder(f"snapshots/callers/{NIGHT}/{run_id}")
         leads = pl.DataFrame(

@@ -1,0 +1,101 @@
+"""Commands by which a person decides, or checks the ledger: `resolve`, `pause`, `resume`, `house`, `verify`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from include.cli.answers import Answer
+from include.cli.lookups import flow_of, opened_ledger, vendors
+from include.flow_files import Delivery, KeepHouse, load_flows
+from include.house.days import KeepDays
+from include.ledger import Ledger, Load
+from include.staging import RunFolder, run_path
+
+
+def resolve(asked: argparse.Namespace) -> Answer:
+    """Settle a load that ended uncertain, as a person found it at the vendor."""
+    with opened_ledger() as ledger:
+        load = ledger.load(asked.load)
+        flow = flow_of(load.dag_id)
+        again = not asked.delivered and flow is not None and flow.safe_to_resend
+        load = ledger.resolve(
+            load.id,
+            delivered=asked.delivered,
+            who=asked.who,
+            why=asked.why,
+            applied=None if again else _applied(ledger, load, delivered=asked.delivered),
+        )
+    counts = load.counts.to_dict() if load.counts else {}
+    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    text = f"Load {load.id} is {load.verdict}: {told}."
+    return Answer(asdict(load), text)
+
+
+def _applied(ledger: Ledger, load: Load, *, delivered: bool) -> str:
+    """Where the keys lie of what a resolved load left on its list: its plan, less the batches that are not there."""
+    from include.applied_keys import keys_of, write_applied
+
+    plan = run_path(load.dag_id, load.run_id, "plan")
+    batches = ledger.batches(load.id)
+    missing = [
+        batch.seq
+        for batch in batches
+        if batch.state == "planned"
+        or (batch.state not in ("confirmed", "rejected") and not (delivered or batch.delivered))
+    ]
+    if not isinstance(flow_of(load.dag_id), Delivery) or not missing:
+        return plan
+    out = RunFolder(run_path(load.dag_id, load.run_id, "applied"))
+    write_applied(out, plan, keys_of(RunFolder(plan), batches, missing))
+    return out.path
+
+
+def pause(asked: argparse.Namespace) -> Answer:
+    """Let nothing be sent to a list, or to any list of a vendor, until a person resumes it; or resume it."""
+    paused = asked.command == "pause"
+    flow = flow_of(asked.target)
+    key = flow.target if flow else asked.target
+    with opened_ledger() as ledger:
+        if whole_vendor := asked.target in vendors():
+            ledger.pause_vendor(key, paused, asked.who, asked.why)
+        else:
+            if flow is None:
+                ledger.target(key)  # a list that nobody knows is a slip of the pen, and must not look paused
+            ledger.pause_target(key, paused, asked.who, asked.why)
+        ledger.record(
+            "paused" if paused else "resumed", None, {"target": key, "who": asked.who, "why": asked.why}
+        )
+    what = f"Everything that goes to {key}" if whole_vendor else key
+    return Answer(
+        {"vendor" if whole_vendor else "target": key, "paused": paused, "who": asked.who, "why": asked.why},
+        f"{what} is {'paused: nothing is sent to it' if paused else 'open to loads again'}.",
+    )
+
+
+def house(_asked: argparse.Namespace) -> Answer:
+    """Show what house-keeping would remove, and what it keeps although it is old. Removes nothing."""
+    from include.house.house import House
+    from include.house.report import house_markdown
+
+    good, broken = load_flows(KeepHouse)
+    if broken:
+        raise broken[0].error
+    days = good[0].days if good else KeepDays.model_validate({})
+    with opened_ledger() as ledger:
+        found = House(ledger, days).plan()
+    return Answer(found.to_json() | {"counts": found.count()}, house_markdown(found, days).rstrip())
+
+
+def verify(asked: argparse.Namespace) -> Answer:
+    """Check the evidence, and print where it ends."""
+    with opened_ledger() as ledger:
+        problems, head = ledger.verify(asked.head), ledger.head()
+    lines = [f"record {problem.seq}: {problem.what}" for problem in problems]
+    state = "is broken" if problems else "holds"
+    text = "\n".join([*lines, f"The chain of {head.count} records {state}. Head: {head.count}:{head.hash}"])
+    return Answer(
+        {"head": f"{head.count}:{head.hash}", "problems": [asdict(problem) for problem in problems]},
+        text,
+        good=not problems,
+    )
