@@ -323,10 +323,13 @@ def _resends(ledger: Ledger, of: str, run_id: str) -> Iterator[Load]:
 
 
 def _ended(load: Load, keys: pl.Series) -> pl.DataFrame:
-    """Row key and state of those of some rows that a load had."""
+    """Row key and state of those of some rows that a load had. Raises ResendError where nobody knows any more."""
     folder = _folder(load, "outcomes")
     if not folder.exists():
-        return pl.DataFrame(schema={"row_key": pl.String, "state": pl.String})
+        raise ResendError(
+            "House-keeping has removed what became of an earlier resend of these rows, so that nobody can tell which "
+            "of them stand on the list."
+        )
     with folder.reading("*.parquet") as files:
         wanted = keys.to_frame().lazy()
         ended = pl.scan_parquet(files, glob=False).select("row_key", "state")

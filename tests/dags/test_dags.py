@@ -240,3 +240,19 @@ def test_whatever_stands_in_a_file_the_others_stay(bag, flows, monkeypatch, name
         assert len(with_it.dags[dag_id].tasks) == len(dag.tasks)
     [extra] = set(with_it.dags) - set(bag.dags)
     assert "broken flow file" in with_it.dags[extra].tags
+
+
+@pytest.mark.parametrize("days", ["forever", "for ever"])
+def test_a_slip_in_the_days_stops_house_keeping_instead_of_taking_the_defaults(flows, monkeypatch, days):
+    (flows / "house.yaml").write_text(
+        f"kind: keep_house\ndays: {{leads: 14, calls: {days}}}\nschedule: '5 6 * * *'\n"
+    )
+    found = parse(monkeypatch, flows)
+    assert found.import_errors == {}
+    dag = found.dags["keep_house"]
+    if days == "forever":
+        assert dag.task_dict["clean_up"].house.days.calls == "forever"
+        assert dag.timetable.expression == "5 6 * * *" and not dag.params["only_plan"]
+    else:
+        assert [task.task_id for task in dag.tasks] == ["mend_the_flow_file"]
+        assert "days.calls" in dag.doc_md

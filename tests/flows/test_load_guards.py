@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from include.ledger import Removal
 from tests.flows.conftest import KEY, NIGHT, flow_file, lead, numbers, phone
 from tests.flows.loads import OLDER, ringcx
 
@@ -189,11 +190,14 @@ def test_an_unknown_key_is_refused(deliver, snapshot, vendor, conf):
     assert vendor.calls == 0
 
 
-def test_a_night_without_a_snapshot(deliver, snapshot, vendor):
+def test_a_night_without_a_snapshot(deliver, snapshot, vendor, ledger):
     snapshot(20)
+    place = "snapshots/callers/2026-11-18/s"
+    ledger.intend_removal(Removal(place, "leads", 30, 2, 9, datetime.now(UTC), None, None))
+    ledger.end_removal(place, gone=True)
     run = deliver(partition="2026-11-18")
     assert run.state == "failed"
-    assert "no complete snapshot of the night 2026-11-18" in run.problems
+    assert "no complete snapshot of the night 2026-11-18. Its leads were removed on" in run.problems
     run.assert_accounted()
 
 

@@ -145,6 +145,16 @@ def test_the_same_file_twice_is_delivered_once(deliver, snapshot, send, vendor):
     assert vendor.numbers("ringcx") == numbers(range(10), 50, 51, range(100, 105))
 
 
+def test_where_an_earlier_resend_is_forgotten_nothing_is_sent_again(deliver, snapshot, send, vendor):
+    """House-keeping may have let its outcomes go, while those of the load are still held."""
+    snapshot(night())
+    load = deliver(RINGCX).summary["load"]
+    first = send(load, FIXED, RINGCX)
+    first.folder("outcomes").remove()
+    send.hand_in(load, file(FIXED), says="nobody can tell which of them stand on the list")
+    assert vendor.calls == 2
+
+
 def test_a_crash_between_handing_in_and_delivering_sends_nothing_twice(deliver, snapshot, send, vendor):
     """Two files with the same rows were handed in before either was delivered."""
     snapshot(night())

@@ -99,14 +99,19 @@ class FindSnapshotOperator(DeliveryOperator):
         return with_leftovers(open_ledger(), self.flow, run_id, tonight, out)
 
     def _snapshot(self, night: str | None) -> RunFolder:
-        from include.snapshots import newest_snapshot
+        from include.house.told import removed
+        from include.snapshots import newest_snapshot, snapshot_place
+        from listkeeper.hooks.ledger import open_ledger
 
         found = newest_snapshot(self.flow.source, night)
         if found is None:
+            place = snapshot_place(self.flow.source, night) if night else f"snapshots/{self.flow.source}"
+            gone = removed(open_ledger(), "Its leads", place)
             pull = f"pull_platform_leads__{self.flow.source}"
             which = f"of the night {night}" if night else "at all"
             raise AirflowFailException(
-                f"Source {self.flow.source} has no complete snapshot {which}. Run {pull} for it first."
+                f"Source {self.flow.source} has no complete snapshot {which}. {gone or ''}".rstrip()
+                + f" Run {pull} for it first."
             )
         return found
 
