@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -25,7 +25,6 @@ from include.leads.rules import CallRules, Marks
 from include.leads.schema import CALL_COLUMNS
 
 _BATCH: Final = 100_000
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CallHistoryError(ValueError):
