@@ -29,7 +29,7 @@ from functools import partial
 
 from airflow.sdk import DAG, PartitionedAssetTimetable
 from listkeeper.flow import broken_flow_dag, deliver, delivery, source_asset
-from listkeeper.operators.isales import ImportCallsOperator
+from listkeeper.operators.isales import ImportCallsOperator, PlanImportOperator
 
 from include.flow_files import IsalesFlow, load_flows
 
@@ -38,7 +38,8 @@ flows, broken_files = load_flows(IsalesFlow)
 for flow in flows:
     schedule = PartitionedAssetTimetable(assets=source_asset(flow.source))
     with DAG(schedule=schedule, **delivery(flow, __doc__)) as dag:
-        deliver(flow, partial(ImportCallsOperator, task_id="load", flow=flow, pool="isales"))
+        load = partial(ImportCallsOperator, task_id="load", flow=flow, pool="isales")
+        deliver(flow, load, plan=PlanImportOperator)
     globals()[flow.dag_id] = dag
 
 for broken in broken_files:

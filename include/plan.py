@@ -176,7 +176,7 @@ def make_plan(
         "payload_sha256": _sha256(out / PAYLOAD),
     }
     nothing_to_add = to_send == 0 and (held > 0 or limits.allow_empty)
-    if before.plan_hash == plan_hash(plan) if recipe.replaces else nothing_to_add:
+    if before.plan_hash == plan_hash(plan) if recipe.sends_all else nothing_to_add:
         plan["decision"] = "unchanged"
     else:
         refusals = [
@@ -291,8 +291,8 @@ def _row_hash(cells: pl.DataFrame) -> pl.Series:
 
 
 def _goes(statuses: pl.Series, recipe: Recipe) -> pl.Series:
-    """Which rows are sent: all of a replace; of an append the new ones, and changed ones where they update."""
-    if recipe.replaces:
+    """Which rows are sent: all, or the new ones, and changed ones where they update."""
+    if recipe.sends_all:
         return pl.repeat(True, len(statuses), dtype=pl.Boolean, eager=True)
     return statuses.is_in(["added", "changed"] if recipe.updates else ["added"])
 

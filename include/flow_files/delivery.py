@@ -34,6 +34,7 @@ class Recipe:
     :param shape: the vendor's own last word on the cells, before they are compared and sent. Takes the kept leads and
         their cells (text, one column per target, same order of rows); returns the cells as they go out (the same
         columns for every piece), a reason per row (null: the row can be sent), and how many rows were changed, by rule.
+    :param resends: whether rows that are on the list as they are go again.
     :param options: everything else that changes what the vendor does; part of the plan's hash.
     """
 
@@ -43,9 +44,15 @@ class Recipe:
     updates: bool
     options: dict[str, Any]
     unique: str | None = None
+    resends: bool = False
     shape: Callable[[pl.DataFrame, pl.DataFrame], tuple[pl.DataFrame, pl.Series, dict[str, int]]] | None = (
         None
     )
+
+    @property
+    def sends_all(self) -> bool:
+        """Whether every row goes, also one that stands on the list as it is."""
+        return self.replaces or self.resends
 
 
 class Column(BaseModel):

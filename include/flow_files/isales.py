@@ -85,6 +85,10 @@ class IsalesFlow(Delivery):
     intelligent_ivr: bool = Field(
         False, description="Whether the campaign runs an intelligent IVR: callData must be JSON then."
     )
+    when_live: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="Whether a campaign that is started may be filled: its new numbers would be called at once.",
+    )
     max_records: int = Field(
         isales.MAX_RECORDS, ge=1, le=isales.MAX_RECORDS, description="Records of one file, 500,000 at most."
     )

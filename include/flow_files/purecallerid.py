@@ -28,6 +28,12 @@ class PureCallerIdFlow(Delivery):
         None,
         description="Five9's Unique ID column; when it is among the columns, APPEND is safe to send again.",
     )
+    send: Literal["changed", "all"] = Field(
+        "changed",
+        description="Which rows an APPEND sends. changed: new ones, with unique_column changed ones. all: also those "
+        "that an earlier load left there, in case somebody took them off the list; needs unique_column, or they "
+        "would stand there twice. A REPLACE always sends all.",
+    )
     callback_hours: float = Field(
         2.0, gt=0, le=72, description="How long to wait for the webhook before rows count as uncertain."
     )
@@ -49,6 +55,11 @@ class PureCallerIdFlow(Delivery):
             raise ValueError("unique_column: only Five9 has one; leave it out for ringcx")
         if self.unique_column is not None and self.unique_column not in self.targets:
             raise ValueError(f"unique_column: {self.unique_column} is not among columns[].to")
+        if self.send == "all" and (self.mode == "REPLACE" or self.unique_column is None):
+            raise ValueError(
+                "send: all is for mode APPEND with unique_column, where a row that comes again updates itself; leave "
+                "it out elsewhere (a REPLACE sends all anyway)"
+            )
         if self.canary is not None and self.mode == "REPLACE":
             raise ValueError(
                 "canary: REPLACE empties the list first, so that it would hold nothing but the canary until the rest "
@@ -82,6 +93,7 @@ class PureCallerIdFlow(Delivery):
                 **canary.option(self.canary),
             },
             unique=self.unique_column if self.mode == "APPEND" else None,
+            resends=self.send == "all",
         )
 
     @property

@@ -48,6 +48,8 @@ PLAIN, IVR, DONE = "1803096731904991234", "1803096731904991235", "18030967319049
 """The campaigns' ids: a plain one, one that runs an intelligent IVR, one that is finished."""
 
 CONTENT_TYPE: Final = "application/json; charset=UTF-8"
+STARTED: Final = 2
+PAUSED: Final = 3
 FINISHED: Final = 4
 _OPENAPI: Final = f"{PREFIX}/v1/openapi/campaigns/{{vdn}}"
 
@@ -69,8 +71,8 @@ class Isales:
         self._campaigns = {
             campaign.id: campaign
             for campaign in (
-                Campaign(PLAIN, "Renewals", status=2, device_type=2),
-                Campaign(IVR, "Survey", status=2, device_type=1, intelligent_ivr=True),
+                Campaign(PLAIN, "Renewals", status=PAUSED, device_type=2),
+                Campaign(IVR, "Survey", status=STARTED, device_type=1, intelligent_ivr=True),
                 Campaign(DONE, "Last spring", status=FINISHED, device_type=2),
             )
         }
@@ -95,6 +97,7 @@ class Isales:
             self._route("POST", f"{server}/deleteServer", "delete_server", self._delete_server),
             self._route("GET", _OPENAPI, "list_campaigns", self._list_campaigns),
             self._route("GET", campaign, "show_campaign", self._show_campaign),
+            self._route("PUT", f"{campaign}/resume", "resume_campaign", self._resume_campaign),
         ]
 
     def about(self, host: str) -> Json:
@@ -265,6 +268,13 @@ class Isales:
 
     def _show_campaign(self, request: Request, asked: Json) -> Json:
         return answer(_locale(request), result=_described(self._campaign(request)))
+
+    def _resume_campaign(self, request: Request, asked: Json) -> Json:
+        campaign = self._campaign(request)
+        if campaign.status == FINISHED:
+            raise RefusalError(STATE_REFUSES)
+        campaign.status = STARTED
+        return answer(_locale(request))
 
 
 def _locale(request: Request) -> str | None:

@@ -39,7 +39,13 @@ MAX_FILE_NAME: Final = 100
 MAX_FILE_PATH: Final = 200
 """Characters (IS-6)."""
 
+STARTED: Final = "2"
+PAUSED: Final = "3"
+FINISHED: Final = "4"
+"""Statuses of a campaign; a finished one takes no numbers any more."""
+
 SUCCESS: Final = "0200000"
+NO_CAMPAIGN: Final = "0200007"
 
 CODES: Final[Mapping[str, tuple[str, str]]] = {
     "0200001": (
@@ -131,6 +137,11 @@ def import_path(vdn_id: int, campaign: str) -> str:
 def tasks_path(vdn_id: int, campaign: str) -> str:
     """Path of the query of import tasks."""
     return f"{_campaigns(vdn_id)}/calldatafile/queryDataImportTask/{_id_in_path(campaign)}"
+
+
+def campaign_path(vdn_id: int, campaign: str) -> str:
+    """Path of the call that shows a campaign."""
+    return f"{_campaigns(vdn_id)}/{_id_in_path(campaign)}"
 
 
 def servers_path(vdn_id: int) -> str:
@@ -291,6 +302,17 @@ def read_import(answer: Mapping[str, Any]) -> str:
     if not isinstance(task_id, str) or not task_id:
         raise unexpected("it carries no importTaskId")
     return task_id
+
+
+def read_status(answer: Mapping[str, Any]) -> str | None:
+    """The status of a campaign that was shown, as text; None when the answer does not tell it.
+
+    Where it stands is told nowhere: `result` is looked at, or the first of a list there.
+    """
+    found = answer.get("result")
+    found = found[0] if isinstance(found, list) and found else found
+    status = found.get("status") if isinstance(found, Mapping) else None
+    return str(status) if isinstance(status, str | int) and not isinstance(status, bool) else None
 
 
 def taken_import(error: UnexpectedAnswerError) -> ImportTakenError:

@@ -301,6 +301,16 @@ def test_leads_that_stay_behind_are_named_and_the_run_is_red(archive, dialer) ->
     assert "`stayed_behind`" in report
 
 
+def test_behind_a_canary_that_stayed_on_the_list_nothing_is_archived(archive, dialer) -> None:
+    dialer.switch("vicidial", archive_widths={"phone_number": 4})
+    run = archive(flow_file(canary={"rows": 10, "max_rejected_percent": 5}))
+    assert (run.state, run.plan["options"]["canary"]["rows"]) == ("failed", 10)
+    held = run.plan["to_send"] - 10
+    assert run.counts["held"] == run.reasons["canary_stopped"] == held
+    assert f"The other {held:,} rows are held" in run.problems
+    assert {batch["ids"] for batch in dialer.state("vicidial")["batches"]} == {10}
+
+
 def test_a_lead_called_after_it_was_selected_stays(archive, dialer, monkeypatch) -> None:
     import include.archive.loop as loop
 

@@ -17,10 +17,12 @@ import pytest
 from listkeeper.hooks.isales import IsalesHook
 from listkeeper.hooks.sftp import SftpUploadHook
 
+from include.vendors import isales
 from include.vendors.errors import LostAnswerError
 from include.vendors.isales_rows import COLUMNS
 from include.workbooks import write_workbook
 from tests.flows.conftest import NIGHT, lead
+from tests.flows.runs import answered
 
 PLAIN, IVR, DONE = "1803096731904991234", "1803096731904991235", "1803096731904991236"
 ROWS = 12
@@ -194,7 +196,7 @@ def test_rows_that_cannot_be_sent_are_rejected_with_their_reason(deliver, snapsh
 
 def test_an_intelligent_ivr_gets_json(deliver, snapshot, sandbox):
     snapshot(ROWS)
-    run = deliver(import_file(campaign=IVR, intelligent_ivr=True))
+    run = deliver(import_file(campaign=IVR, intelligent_ivr=True, when_live="allow"))
     assert run.state == "success" and Campaign(sandbox, IVR).sessions == ALL
 
 
@@ -451,12 +453,7 @@ def test_somebody_else_s_import_is_not_taken_for_ours(deliver, snapshot, vendor,
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [
-        ({"campaign": "7"}, "0200007"),
-        ({"campaign": DONE}, "0200019"),
-        ({"server": "7"}, "0200001"),
-        ({"vdn_id": 9}, "0200007"),
-    ],
+    [({"server": "7"}, "0200001")],
 )
 def test_refused_requests_leave_every_row_held(deliver, snapshot, vendor, changes, words):
     snapshot(ROWS)
@@ -464,6 +461,57 @@ def test_refused_requests_leave_every_row_held(deliver, snapshot, vendor, change
     assert (run.state, run.summary["verdict"], run.counts) == ("failed", "failed", {"held": ROWS})
     assert words in run.problems and vendor.calls <= 1
     run.assert_accounted()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"campaign": "7"}, "0200007"),
+        ({"vdn_id": 9}, "0200007"),
+        ({"campaign": DONE}, "The campaign is finished"),
+    ],
+)
+def test_a_campaign_that_takes_nothing_is_no_persons_business(deliver, snapshot, vendor, changes, words):
+    snapshot(ROWS)
+    run = deliver(import_file(**changes), answer=answered())
+    assert (run.state, run.summary["verdict"], run.counts) == ("failed", "refused", {"held": ROWS})
+    assert [refusal["guard"] for refusal in run.plan["refusals"]] == ["no_list"]
+    assert words in run.problems and vendor.calls == 0
+    run.assert_accounted()
+
+
+def test_a_campaign_that_calls_already_is_a_persons_business(deliver, snapshot, sandbox):
+    snapshot(ROWS)
+    live = import_file(campaign=IVR, intelligent_ivr=True)
+    run = deliver(live)
+    assert (run.summary["verdict"], run.counts) == ("not approved", {"held": ROWS})
+    assert [refusal["guard"] for refusal in run.plan["refusals"]] == ["live_list"]
+    assert Campaign(sandbox, IVR).calls == 0
+    run.assert_accounted()
+    assert deliver(live, answer=answered()).counts == {"delivered": ROWS}
+
+
+@pytest.mark.parametrize("answer", [{"result": {}}, {"result": [{"status": True}]}, {}])
+def test_a_campaign_of_which_nothing_is_told_counts_as_live(deliver, snapshot, vendor, monkeypatch, answer):
+    monkeypatch.setattr(IsalesHook, "campaign_status", lambda self, **_: isales.read_status(answer))
+    snapshot(ROWS)
+    run = deliver(import_file())
+    assert run.summary["verdict"] == "not approved" and "does not tell" in run.problems
+    assert deliver(import_file(when_live="allow")).counts == {"delivered": ROWS}
+
+
+def test_a_campaign_that_is_started_after_the_plan_is_left_alone(
+    deliver, snapshot, vendor, ledger, monkeypatch
+):
+    status, ask = iter([isales.PAUSED, isales.STARTED]), IsalesHook.campaign_status
+    monkeypatch.setattr(IsalesHook, "campaign_status", lambda *_, **__: next(status))
+    snapshot(ROWS)
+    run = deliver(import_file())
+    assert (run.state, run.counts, vendor.calls) == ("failed", {"held": ROWS}, 0)
+    assert "Nothing was sent. The campaign is started" in run.problems
+    monkeypatch.setattr(IsalesHook, "campaign_status", ask)
+    run.clear("load")  # paused again
+    assert (run.state, run.counts) == ("success", {"delivered": ROWS})
 
 
 def test_a_wrong_key(deliver, snapshot, vendor, sandbox, monkeypatch):

@@ -59,6 +59,21 @@ def test_append_with_unique_id_updates_what_changed(deliver, snapshot, vendor):
     assert [row["state"] for row in vendor.rows() if row["number1"] == phone(3)] == ["CA"]
 
 
+def test_append_with_unique_id_sends_all_where_the_flow_wants_that(deliver, snapshot, vendor):
+    """A lead that somebody took off the list in the dialer is back the next time, and the others stand there once."""
+    snapshot(10)
+    flow = append(unique=True, send="all")
+    deliver(flow)
+    assert deliver(flow).summary["verdict"] == "unchanged" and len(vendor.loads) == 1
+    vendor.sandbox.reset()  # a new tenant: its list is empty
+    snapshot(12, source_time=datetime.now(UTC))
+    run = deliver(flow)
+    assert (run.state, run.counts) == ("success", {"delivered": 12})
+    assert (run.plan["added"], run.plan["unchanged"], run.plan["to_send"]) == (2, 10, 12)
+    assert vendor.numbers() == numbers(range(12))
+    assert deliver(append(unique=True)).summary["verdict"] == "unchanged"
+
+
 def test_append_with_unique_id_takes_no_lead_that_could_not_be_updated(deliver, snapshot, vendor):
     """A lead without its unique id would stand there twice when the load is sent again."""
     snapshot([lead(0), lead(1, customer_key=None), lead(2, customer_key="")])

@@ -51,6 +51,10 @@ def test_what_it_stands_for(read):
         ({"campaign": "a/b"}, "campaign: String should match"),
         ({"folder": "/../x"}, "folder: must have at most 200 characters and hold no .."),
         ({"zone": "Mars/Phobos"}, "zone: 'Mars/Phobos' is no IANA time zone"),
+        (
+            {"import_at": "02:30", "canary": {}},
+            "canary: with import_at the rest would be imported a day after",
+        ),
         ({"import_at": "24:00"}, "import_at: '24:00' is no time of the day"),
         ({"number_prefix": "+"}, "number_prefix: String should match"),
         ({"delay_seconds": 7201}, "delay_seconds: Input should be less than or equal to 7200"),

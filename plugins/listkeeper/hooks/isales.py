@@ -125,6 +125,15 @@ class IsalesHook(VendorHook):
                 break
         return [task for task in found.values() if not wanted or task.id in wanted]
 
+    def campaign_status(self, *, vdn_id: int, campaign: str) -> str | None:
+        """
+        The status of a campaign: `isales.STARTED`, `isales.FINISHED` or another one; None when the vendor shows none.
+
+        Raises ImportRefusedError for a campaign that it does not know (`isales.NO_CAMPAIGN`).
+        """
+        path = isales.campaign_path(vdn_id, campaign)
+        return isales.read_status(self._call("GET", path, "", "look at the campaign"))
+
     def file_servers(self, *, vdn_id: int) -> list[FileServer]:
         """File servers that are registered at the vendor."""
         path = isales.servers_path(vdn_id)
@@ -166,13 +175,16 @@ class IsalesHook(VendorHook):
         return True, f"iSales accepts the signature; VDN {vdn} has {len(servers)} file servers."
 
     def _post(self, path: str, body: str, operation: str) -> dict[str, Any]:
+        return self._call("POST", path, body, operation)
+
+    def _call(self, method: str, path: str, body: str, operation: str) -> dict[str, Any]:
         """Sign, send, read; on the first 401 once more with the other form of an empty query."""
         self.session()
-        answer = self._send(path, body, operation, empty_line=bool(self._line))
+        answer = self._send(method, path, body, operation, empty_line=bool(self._line))
         if (
             answer.status == 401 and self._line is None
         ):  # refused before anything was done, so it may be sent again
-            again = self._send(path, body, operation, empty_line=True)
+            again = self._send(method, path, body, operation, empty_line=True)
             if again.status != 401:
                 log.warning(
                     "iSales wants an empty line for an empty query in the signature; write the extra "
@@ -185,7 +197,7 @@ class IsalesHook(VendorHook):
         date = answer.headers.get("Date")
         return isales.read_answer(answer.status, answer.headers, answer.body, clock_advice(date, self._now()))
 
-    def _send(self, path: str, body: str, operation: str, *, empty_line: bool) -> Answer:
+    def _send(self, method: str, path: str, body: str, operation: str, *, empty_line: bool) -> Answer:
         if self._signer is None:
             raise RuntimeError("the session was opened without a signer")
         base, data = self.base_url.rstrip("/"), body.encode()
@@ -195,9 +207,11 @@ class IsalesHook(VendorHook):
             "host": host_header(base),
         }
         signature = self._signer.authorization(
-            "POST", path, headers, body=body, at=self._now(), empty_query_line=empty_line
+            method, path, headers, body=body, at=self._now(), empty_query_line=empty_line
         )
         sent = {"Content-Type": headers["content-type"], "Host": headers["host"], "Authorization": signature}
+        if not data:  # said by the library only for methods that have a body, but signed
+            sent["Content-Length"] = headers["content-length"]
         if self._locale:
             sent["locale"] = self._locale
-        return self.send("POST", base + path, operation=operation, data=data, headers=sent)
+        return self.send(method, base + path, operation=operation, data=data, headers=sent)

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.flow_files import IsalesFlow
-from include.vendors.errors import VendorError
+from include.guards import Refusal
+from include.vendors import isales
+from include.vendors.errors import RequestRefusedError, UnexpectedAnswerError, VendorError
+from listkeeper.operators.delivery import PlanLoadOperator
 from listkeeper.operators.run import SendOperator, run_folder, telling
 
 if TYPE_CHECKING:
@@ -32,6 +35,47 @@ CLAIM_MARGIN = timedelta(minutes=30)
 
 STEM_CHARS = 40
 """Characters of the flow's name in a file's name, which the vendor limits."""
+
+
+def campaign_refusals(hook: IsalesHook, flow: IsalesFlow) -> list[Refusal]:
+    """What the vendor says against filling the flow's campaign: there is none, it is finished, or it calls already."""
+    try:
+        status = hook.campaign_status(vdn_id=flow.vdn_id, campaign=flow.campaign)
+    except isales.ImportRefusedError as error:
+        if error.code == isales.NO_CAMPAIGN:
+            return [Refusal("no_list", str(error))]
+        status = None
+    except (RequestRefusedError, UnexpectedAnswerError):
+        status = None
+    if status == isales.FINISHED:
+        why = "The campaign is finished: it takes no numbers any more. Name one that is not in `campaign`."
+        return [Refusal("no_list", why)]
+    if flow.when_live == "allow" or status not in (isales.STARTED, None):
+        return []
+    why = (
+        "iSales does not tell whether the campaign is started"
+        if status is None
+        else "The campaign is started"
+    )
+    return [
+        Refusal(
+            "live_list",
+            f"{why}: new numbers would be called at once. Pause the campaign, or write `when_live: allow` into the "
+            "flow file if that is meant.",
+        )
+    ]
+
+
+class PlanImportOperator(PlanLoadOperator):
+    """Plan an import: what PlanLoadOperator does, with a question to the vendor: is the campaign there, and calling?"""
+
+    flow: IsalesFlow
+
+    def refusals(self) -> list[Refusal]:
+        from listkeeper.hooks.isales import IsalesHook
+
+        with closing(IsalesHook(self.flow.connection)) as hook:
+            return campaign_refusals(hook, self.flow)
 
 
 class ImportCallsOperator(SendOperator):
@@ -57,6 +101,7 @@ class ImportCallsOperator(SendOperator):
         with closing(IsalesHook(self.flow.connection)) as hook:
             importer = self._importer(context, ledger, load, files, hook)
             importer.begin()
+            self._require_campaign(ledger, importer, hook)
             self._send(context, importer)
             if not self._look(importer, give_up=False):
                 self._wait(importer)
@@ -94,6 +139,14 @@ class ImportCallsOperator(SendOperator):
                 importer.send(_Server(self.flow), {path.name: path for path in paths})
         except (MayNotWriteError, ValueError) as error:
             self._stop(f"Nothing more was sent. {error}")
+
+    def _require_campaign(self, ledger: Ledger, importer: Importer, hook: IsalesHook) -> None:
+        """Ask again right before the first file: a campaign may have been started since the plan."""
+        if any(batch.attempts for batch in importer.batches):
+            return
+        for refusal in campaign_refusals(hook, self.flow):
+            if not self.approved_past(ledger, refusal.guard):
+                self._stop(f"Nothing was sent. {refusal.text}")
 
     def _open(self) -> tuple[Ledger, Load]:
         from listkeeper.hooks.ledger import open_ledger

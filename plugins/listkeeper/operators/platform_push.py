@@ -168,14 +168,7 @@ class PushLeadsOperator(SendOperator):
 
     def _may_be_live(self, ledger: Ledger) -> bool:
         """Whether a live list may be filled: by the flow's file, or by the person who approved past that guard."""
-        from include.plan import PLAN
-        from include.staging import RunFolder
-
-        if self.flow.when_live == "allow":
-            return True
-        plan = json.loads(RunFolder(self.planned["plan"]).get(PLAN) or b"{}")
-        asked = "live_list" in [refusal["guard"] for refusal in plan.get("refusals", [])]
-        return asked and ledger.load(self.planned["load"]).approval == "approved"
+        return self.flow.when_live == "allow" or self.approved_past(ledger, "live_list")
 
     def _defer(self, wait: Wait) -> None:
         from listkeeper.triggers.imports import PlatformImportTrigger

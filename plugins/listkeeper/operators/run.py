@@ -176,6 +176,15 @@ class SendOperator(PlanStepOperator):
 
         return planned(json.loads(RunFolder(self.planned["plan"]).get(PLAN) or b"{}"))
 
+    def approved_past(self, ledger: Ledger, guard: str) -> bool:
+        """Whether a person has approved this very plan although this guard had stopped it."""
+        from include.plan import PLAN
+        from include.staging import RunFolder
+
+        plan = json.loads(RunFolder(self.planned["plan"]).get(PLAN) or b"{}")
+        asked = guard in [refusal["guard"] for refusal in plan.get("refusals", [])]
+        return asked and ledger.load(self.planned["load"]).approval == "approved"
+
     def send(self, context: Context) -> dict[str, Any]:
         """Send the plan, or go on where an earlier try of this task stopped; the ledger knows where that was.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from include.archive.loop import ArchiveStoppedError, Window, problems
 from include.archive.selection import LeadDatabase
+from include.canary import Canary
 from include.leads.retention import Keep, RetentionRule
-from include.ledger import TargetPausedError, reconcile
+from include.ledger import Ledger, TargetPausedError, reconcile
 from include.sandbox.server import SandboxServer
 from include.vendors.errors import (
     AuthenticationError,
@@ -58,6 +60,47 @@ def test_five_hundred_leads_go_in_one_request(job: MakeJob, tables: Look, sandbo
     work.run()
     tables().assert_moved(set(range(1, 502)))
     assert [batch["ids"] for batch in sandbox.state("vicidial")["batches"]] == [500, 1]
+
+
+CANARY = Canary(rows=4, max_rejected_percent=25)
+
+
+def test_behind_a_good_canary_the_rest_goes(job: MakeJob, tables: Look, sandbox: SandboxServer) -> None:
+    work = job([9001, *range(1, 25)], canary=CANARY)
+    assert work.run() is None
+    tables().assert_moved(set(range(1, 25)))
+    assert [batch.rows for batch in work.batches] == [4, 10, 10, 1] and work.delivered == 24
+
+
+def test_behind_a_bad_canary_nothing_goes_however_often_it_is_tried(
+    job: MakeJob, tables: Look, sandbox: SandboxServer
+) -> None:
+    work = job([9001, 9002, *range(1, 25)], canary=CANARY)
+    for _ in range(2):
+        with pytest.raises(
+            ArchiveStoppedError, match=r"refused 2 of 4 rows \(50.0 %\).* The other 22 rows are held"
+        ):
+            work.run()
+    tables().assert_moved({1, 2})
+    assert work.states == ["confirmed", "planned", "planned", "planned"]
+
+
+def test_a_crash_behind_the_canary_costs_nothing(
+    job: MakeJob, tables: Look, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, settle = job(24, canary=CANARY), Ledger.settle
+
+    def then_gone(*args: Any, **about: Any) -> None:
+        settle(*args, **about)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as crashing, pytest.raises(KeyboardInterrupt):
+        crashing.setattr(Ledger, "settle", then_gone)
+        work.run()
+    assert work.states == ["confirmed", "planned", "planned"] and calls(sandbox) == 1
+    assert work.run() is None
+    tables().assert_moved(set(range(1, 25)))
+    assert calls(sandbox) == 3
 
 
 def test_unknown_leads_are_taken_out_and_the_rest_sent_once_more(

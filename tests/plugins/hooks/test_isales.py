@@ -95,6 +95,21 @@ def test_repeats_and_bad_rows_are_counted_apart(tenant, upload):
     assert (again.imported, again.repeated, again.failed) == (0, 4, 2)
 
 
+def test_the_status_of_a_campaign(tenant):
+    told = tenant.told["campaigns"]
+    statuses = [tenant.hook.campaign_status(vdn_id=1, campaign=told[name]) for name in told]
+    assert statuses == [module.isales.PAUSED, module.isales.STARTED, module.isales.FINISHED]
+    with pytest.raises(ImportRefusedError) as error:
+        tenant.hook.campaign_status(vdn_id=1, campaign="7")
+    assert error.value.code == module.isales.NO_CAMPAIGN
+
+
+@pytest.mark.parametrize("form", ["left_out", "empty"])
+def test_a_look_at_a_campaign_is_signed_in_either_form(tenant, form):
+    tenant.sandbox.switch("isales", query_line=form)
+    assert tenant.hook.campaign_status(**tenant.campaign) == module.isales.PAUSED
+
+
 def test_a_file_that_is_not_there_fails_in_its_task(tenant):
     task = ended(tenant, tenant.ask(file_name="nothing.xlsx"))
     assert task.status == "3" and task.error

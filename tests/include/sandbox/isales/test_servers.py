@@ -103,6 +103,16 @@ def test_campaigns(isales):
     assert isales.code(isales.call("GET", "/1/17")) == "0200007"
 
 
+def test_a_campaign_is_paused_until_somebody_resumes_it(isales):
+    def status(campaign):
+        return isales.call("GET", f"/1/{campaign}").json()["result"]["status"]
+
+    assert [status(one) for one in (PLAIN, IVR, DONE)] == [3, 2, 4]
+    assert isales.code(isales.call("PUT", f"/1/{PLAIN}/resume")) == "0200000"
+    assert isales.code(isales.call("PUT", f"/1/{DONE}/resume")) == "0200019"
+    assert [status(one) for one in (PLAIN, IVR, DONE)] == [2, 2, 4]
+
+
 def test_info_names_what_a_client_needs(isales):
     assert isales.info["campaigns"] == {"plain": PLAIN, "ivr": IVR, "finished": DONE}
     assert (isales.info["ak"], isales.info["sk"], isales.info["vdn_id"]) == (AK, SK, 1)
