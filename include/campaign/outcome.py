@@ -132,14 +132,23 @@ def whole_failure(batches: Sequence[Batch]) -> str | None:
 
 
 def not_there(
-    batches: Sequence[Batch], payload: Payload, named: Mapping[int, Mapping[str, Refused]]
+    batches: Sequence[Batch],
+    payload: Payload,
+    named: Mapping[int, Mapping[str, Refused]],
+    *,
+    repeats: bool,
 ) -> list[str]:
-    """The row keys that do not stand in the campaign, or may not: refused for another reason than that they do."""
+    """The row keys that do not stand in the campaign, or may not: refused for another reason than that they do.
+
+    :param repeats: whether sending a number again adds nothing: then every row of a batch may not stand there of which
+        the vendor refused some and did not say which.
+    """
     keys: list[str] = []
     for batch in batches:
         why = named.get(batch.seq, {})
         refused = {key for key, words in why.items() if _code(words) != f"vendor_{DUPLICATE}"}
-        if batch.state == "confirmed" or (batch.state == "rejected" and why):
+        unnamed = repeats and batch.rejected > len(why)
+        if not unnamed and (batch.state == "confirmed" or (batch.state == "rejected" and why)):
             keys += [key for key in payload.keys(batch.seq) if key in refused]
         else:
             keys += payload.keys(batch.seq)

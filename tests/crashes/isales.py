@@ -30,34 +30,34 @@ FILES = 3
 CAMPAIGN = "1803096731904991234"
 ALL = Counter(str(1000 + number) for number in range(ROWS))
 
+FLOW = {
+    "kind": "import_isales",
+    "name": "import",
+    "source": "callers",
+    "vdn_id": 1,
+    "campaign": CAMPAIGN,
+    "server": "164690088271159234793429225848",
+    "folder": "/listkeeper",
+    "sftp_root": FOLDER,
+    "released": True,
+    "max_records": 5,
+    "remove_uploaded": True,
+    "outcome_hours": 0.1,
+    "poll_seconds": 20,
+    "lookup_seconds": 5,
+    "columns": [
+        {"to": "called", "from": "phone"},
+        {"to": "callData.state", "from": "data.state"},
+        {"to": "customField", "from": "customer_key"},
+    ],
+}
+
 
 class Isales(Night):
     """The judge is a campaign that takes repeats, and the vendor's list of import tasks."""
 
     vendor = "isales"
-    flows: ClassVar = {
-        "import": {
-            "kind": "import_isales",
-            "name": "import",
-            "source": "callers",
-            "vdn_id": 1,
-            "campaign": CAMPAIGN,
-            "server": "164690088271159234793429225848",
-            "folder": "/listkeeper",
-            "sftp_root": FOLDER,
-            "released": True,
-            "max_records": 5,
-            "remove_uploaded": True,
-            "outcome_hours": 0.1,
-            "poll_seconds": 20,
-            "lookup_seconds": 5,
-            "columns": [
-                {"to": "called", "from": "phone"},
-                {"to": "callData.state", "from": "data.state"},
-                {"to": "customField", "from": "customer_key"},
-            ],
-        }
-    }
+    flows: ClassVar = {"import": FLOW, "canary": FLOW | {"name": "canary", "canary": {"rows": 2}}}
     most_faults = 4
     faults = st.one_of(
         st.builds(

@@ -42,6 +42,7 @@ class Ozonetel(Night):
     flows: ClassVar = {
         "skip_all": FLOW | {"name": "skip_all"},
         "skip_all_known": FLOW | {"name": "skip_all_known", "preflight": False},
+        "canary": FLOW | {"name": "canary", "canary": {"rows": 2, "max_rejected_percent": 100}},
         "add_all": FLOW | {"name": "add_all", "duplicates": "add_all"},
     }
     faults = st.one_of(
@@ -117,6 +118,9 @@ class Ozonetel(Night):
         if self.there(kind):
             self._put_there()
 
+    def in_doubt(self, kind: str, point: str) -> bool:
+        return kind == "add_all" and point in ("after Ledger.intend", "before OzonetelHook.load")
+
     def there(self, kind: str) -> int:
         return int(self.flows[kind].get("duplicates") != "add_all")
 
@@ -158,7 +162,7 @@ class Ozonetel(Night):
             return len(there)
         run.assert_accounted()
         summary = run.summary
-        if run.run_id == "night" and summary["load"]:
+        if run.run_id == "night" and summary["load"] and not self._fooled(schedule):
             self._judge_batches(run, schedule, there)
         if summary["verdict"] not in ("refused", "unchanged"):
             known = before  # what the vendor skips because it is there counts as delivered
@@ -166,6 +170,14 @@ class Ozonetel(Night):
             assert summary["delivered"] <= len(there) - before + known
         self._judge_pace(schedule)
         return len(there)
+
+    @staticmethod
+    def _fooled(schedule: Schedule) -> bool:
+        """Whether a callback was forged by somebody who knows its token while nobody knew the transaction's id.
+
+        The contract has no other proof; only a batch that may be sent again finds out.
+        """
+        return schedule.kind == "add_all" and any(f["fault"] == "webhook_forged" for f in schedule.faults)
 
     def _judge_batches(self, run: CrashingRun, schedule: Schedule, there: Counter[str]) -> None:
         batches, at = run.ledger.batches(run.summary["load"]), 0
@@ -198,6 +210,7 @@ class Ozonetel(Night):
     def _judge_pace(self, schedule: Schedule) -> None:
         told = self.sandbox.state(self.vendor, rows=False)
         times = [datetime.fromisoformat(one["time"]) for one in told["requests"] if one["op"] == CALL]
+        times.sort()  # a call is noted when it ends
         for first, sixth in zip(times, times[5:], strict=False):
             assert sixth - first >= timedelta(seconds=60), "more than 5 calls in a minute"
 

@@ -43,7 +43,10 @@ class Platform(Night):
     """The judge is the list: no key twice, one list of the name, and every lead that counts as delivered."""
 
     vendor = "platform"
-    flows: ClassVar = {"push": FLOW}
+    flows: ClassVar = {
+        "push": FLOW,
+        "canary": FLOW | {"name": "canary", "canary": {"rows": 2, "max_rejected_percent": 50}},
+    }
     faults = st.one_of(
         st.builds(
             lambda fault, op, nth: {"fault": fault, "op": op, "nth": nth, "seconds": 300},

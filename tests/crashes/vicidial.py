@@ -34,7 +34,7 @@ class Vicidial(Night):
     vendor = "vicidial"
     steps = STEPS
     load = "archive"
-    flows: ClassVar = {"archive": FLOW}
+    flows: ClassVar = {"archive": FLOW, "canary": FLOW | {"name": "canary", "canary": {"rows": 30}}}
     faults = st.one_of(
         st.builds(
             lambda fault, nth: {"fault": fault, "nth": nth, "seconds": 300},

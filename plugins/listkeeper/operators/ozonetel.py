@@ -209,7 +209,8 @@ class LoadCampaignOperator(SendOperator):
         unknown = any(batch.state in ("intended", "accepted", "uncertain") for batch in batches)
         if not any(batch.delivered for batch in batches) or (unknown and not self.flow.safe_to_resend):
             return
-        missing = not_there(batches, payload, named_rows(run_folder(context, self.task_id)))
+        named = named_rows(run_folder(context, self.task_id))
+        missing = not_there(batches, payload, named, repeats=self.flow.safe_to_resend)
         applied = run_folder(context, "applied")
         write_applied(applied, self.planned["plan"], pl.Series(missing, dtype=pl.String))
         ledger.mark_applied(load.id, applied.path)

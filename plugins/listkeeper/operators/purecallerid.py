@@ -249,12 +249,17 @@ class LoadListOperator(SendOperator):
         return ended.metrics.__dict__
 
     def _mark_applied(self, context: Context, ledger: Ledger, load: Load) -> None:
-        """Remember what is on the list now: the plan, less the batches that were not sent yet."""
-        from include.applied_keys import never_sent, write_applied
+        """Remember what is on the list now: the plan, less the batches that were not sent yet.
+
+        Nor is a batch there of which nobody knows, where sending it again does no harm.
+        """
+        from include.applied_keys import keys_of, write_applied
         from include.staging import RunFolder
 
         plan = applied = RunFolder(self.planned["plan"])
-        missing = never_sent(plan, ledger.batches(load.id))
+        batches, again = ledger.batches(load.id), self.flow.safe_to_resend
+        open_ones = [one for one in batches if one.state == "planned" or (again and one.state not in ENDED)]
+        missing = keys_of(plan, batches, [one.seq for one in open_ones])
         if len(missing):
             applied = run_folder(context, "applied")
             write_applied(applied, plan.path, missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -192,7 +193,18 @@ def test_what_is_not_in_the_campaign(payload):
         3: {"k2": ["vendor_duplicate", "Duplicate"]},
         4: {"k3": ["vendor_unread", None]},
     }
-    assert not_there(batches, payload, named) == ["k1", "k3", "k4", "k5"]
+    assert not_there(batches, payload, named, repeats=True) == ["k1", "k3", "k4", "k5"]
+
+
+def test_rows_that_nobody_named_are_sent_again_where_that_adds_nothing(payload):
+    payload.lay_out([3, 3])
+    batches = [
+        replace(batch(1, 3, "confirmed"), delivered=1, rejected=2),
+        replace(batch(2, 3, "confirmed"), delivered=2, rejected=1),
+    ]
+    named = {2: {"k4": ["vendor_rejected", "?"]}}
+    assert not_there(batches, payload, named, repeats=True) == ["k0", "k1", "k2", "k4"]
+    assert not_there(batches, payload, named, repeats=False) == ["k4"]
 
 
 def test_batches_cover_every_row_once(payload):
