@@ -130,6 +130,31 @@ def test_a_share_is_taken_over_all_batches_that_were_sent():
     assert "took 590 of 1,200 rows (49.2%)" in problems(GOOD, failed, rows_in=1300, min_valid_share=0.5)
 
 
+def test_rows_that_the_list_had_already_ask_for_nothing():
+    """Of 600 rows 500 stood there, 90 were taken: that is 90 of 100, and no better."""
+    batch = replace(
+        GOOD,
+        delivered=90,
+        rejected=510,
+        vendor_counts={"valid": 90, "duplicate": 500, "rejected": 10, "total": 600},
+    )
+    assert problems(batch, min_valid_share=0.9) == ""
+    assert "took 90 of 600 rows" in problems(batch, min_valid_share=0.901)
+
+
+def test_without_repeats_every_row_counts():
+    small = replace(
+        GOOD, rows=10, delivered=8, rejected=2, vendor_counts={"valid": 8, "invalid": 2, "total": 10}
+    )
+    assert problems(small, rows_in=110, min_valid_share=0.8) == ""
+    assert "took 8 of 10 rows (80.0%)" in problems(small, rows_in=110, min_valid_share=0.81)
+
+
+def test_a_batch_whose_rows_do_not_add_up_is_named():
+    torn = replace(GOOD, rejected=9, vendor_counts={"valid": 590, "invalid": 10, "total": 600})
+    assert "Batch 1: 590 delivered, 9 rejected and 0 uncertain do not make its 600 rows." in problems(torn)
+
+
 def test_what_never_went_out_is_not_part_of_the_share():
     unsent = Batch("l", 2, 400, "bb")
     assert problems(GOOD, unsent, rows_in=1100, min_valid_share=0.9).startswith("Batch 2 is not settled")
