@@ -28,7 +28,7 @@ from include.ledger import Ledger, Load, UnknownTargetError
 from include.report import markdown as md
 from include.report.reasons import REJECTS_TITLE
 from include.report.rejects import WORKBOOK_ROWS
-from include.staging import RunFolder, run_path
+from include.staging import RunFolder, run_path, slug
 
 LEADS: Final = "part-*.parquet"
 
@@ -156,7 +156,8 @@ def page(flow: Delivery, chosen: Chosen, run_id: str) -> str:
         f"# Fixed rejects of {md.text(flow.name)}",
         f"{len(chosen.fixes):,} rows of the file go out again, {len(chosen.problems):,} do not.",
         f"They are of load `{md.code(chosen.load.id)}`. The run `{md.code(run_id)}` of `{md.code(flow.dag_id)}` "
-        f"delivers {again}: cleaned, planned and guarded as on any night. How it ended is on that run's page.",
+        f"delivers {again}: cleaned, planned and guarded as on any night. How it ended is on "
+        f"[that run's page](../{flow.dag_id}/{slug(run_id)}).",
     ]
     if refused:
         rows = [
@@ -171,10 +172,11 @@ def page(flow: Delivery, chosen: Chosen, run_id: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def facts(chosen: Chosen) -> dict[str, Any]:
+def facts(flow: Delivery, chosen: Chosen) -> dict[str, Any]:
     """What the manifest of the snapshot says that these leads come from, as far as it is still true."""
     known = RunFolder(chosen.load.snapshot).manifest().facts
-    return {name: known[name] for name in ("mode", "run_type", "contract", "source") if name in known}
+    true_still = {name: known[name] for name in ("mode", "run_type", "contract") if name in known}
+    return true_still | {"source": flow.source}
 
 
 def workbook(flow: Delivery, load: Load) -> bytes:

@@ -53,24 +53,26 @@ class Copy:
 def keep(key: ErasureKey, load: Load) -> Copy:
     """Put the leads that a load sent into the safe, and throw the list's oldest copies out.
 
-    One part of the leads is in memory at a time, and the row keys of what was sent.
+    One part of the leads is in memory at a time.
     """
     place = _place(load.target)
     folder = RunFolder(f"{place}/{load.id}")
     clean, plan = (RunFolder(run_path(load.dag_id, load.run_id, step)) for step in ("clean", "plan"))
     rows = 0
     with clean.reading("kept-*.parquet") as parts, plan.reading(SENT) as (sent,), folder.writing() as scratch:
-        went = pl.read_parquet(sent, columns=["row_key"])
+        went = pl.scan_parquet(sent, glob=False).select("row_key")
         for number, part in enumerate(parts):
-            leads = pl.read_parquet(part, columns=list(LEAD_COLUMNS), glob=False).join(
-                went, on="row_key", how="semi", maintain_order="left"
-            )
+            leads = pl.read_parquet(part, columns=list(LEAD_COLUMNS), glob=False)
+            # The plan sends in the order of the clean step, so a part's keys are among the next ones.
+            mine = went.slice(rows, leads.height).collect()
+            leads = leads.join(mine, on="row_key", how="semi", maintain_order="left")
             rows += leads.height
             name = f"part-{number:05d}{SEALED}"
             (scratch / name).write_bytes(seal(key, folder, name, len(parts), leads))
-        if rows != went.height:
+        in_all: int = went.select(pl.len()).collect().item()
+        if rows != in_all:
             raise SafeError(
-                f"{went.height:,} rows were sent, but {rows:,} of them are in the run's folder: no copy was kept."
+                f"{in_all:,} rows were sent, but {rows:,} of them are in the run's folder: no copy was kept."
             )
         facts = {"load": load.id, "target": load.target, "pieces": len(parts)}
         folder.commit(

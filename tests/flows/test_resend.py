@@ -18,9 +18,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from openpyxl import Workbook, load_workbook
 
 from include import handed_in, resend
+from include.explain import story
 from include.flow_files import PureCallerIdFlow
 from include.ledger import Ledger
-from include.staging import RunFolder, run_path
+from include.staging import RunFolder, run_path, slug
 from include.uploads import Upload, write_upload
 from tests.flows.conftest import flow_file, lead, numbers
 from tests.flows.runs import DirectRun
@@ -127,6 +128,8 @@ def test_fixed_rows_are_delivered_and_only_they(deliver, snapshot, send, vendor,
     assert (told["rows"], told["fixed"], told["refused"]) == (2, 2, 0)
     load = ledger.load(run.summary["load"])
     assert (load.requested_by, load.reason) == ("ana", "the numbers came back")
+    told = [(one.state, one.load.id) for one in story(ledger, "1050", "US", 9) if one.load]
+    assert told == [("rejected", first.summary["load"]), ("delivered", run.summary["load"])]
     assert "2 rows of the file go out again, 0 do not" in handed.folder("report").get("report.md").decode()
     run.assert_accounted()
 
@@ -264,6 +267,7 @@ def test_rows_of_the_file_that_are_not_sent_say_why(deliver, snapshot, send):
     text = handed.folder("report").get("report.md").decode()
     assert "1 rows of the file go out again, 5 do not" in text and "`fix_not_rejected`" in text
     assert "2012000" not in text
+    assert f"(../{DAG}/{slug(handed.xcom('hand_in')['run_id'])})" in text, "the way to the delivery's page"
 
 
 def test_what_cannot_be_sent_again_says_why(deliver, snapshot, send, ledger):

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, DagRunTriggerException
 
 from include.flow_files import Delivery
+from listkeeper.links import RejectsLink, ReportLink
 from listkeeper.masking import Masked
 from listkeeper.operators.run import refuse_unknown_params, run_folder
 
@@ -108,7 +109,7 @@ class HandInCopyOperator(HandInOperator):
                 rows += leads.height
             return rows
 
-        return hand_in(ledger, order, {"restored_night": copy.night}, write)
+        return hand_in(ledger, order, {"source": flow.source}, write)
 
 
 class HandInFixedOperator(HandInOperator):
@@ -117,6 +118,8 @@ class HandInFixedOperator(HandInOperator):
 
     Writes a report and reject files about the rows of the file that cannot be used; the others go on.
     """
+
+    operator_extra_links = (RejectsLink(), ReportLink())
 
     def hand_in(self, context: Context, ledger: Ledger) -> Order:
         from include import resend
@@ -157,7 +160,7 @@ class HandInFixedOperator(HandInOperator):
             fixed=len(chosen.fixes),
             refused=len(chosen.problems),
         )
-        return hand_in(ledger, order, resend.facts(chosen), lambda out: resend.write(flow, chosen, out))
+        return hand_in(ledger, order, resend.facts(flow, chosen), lambda out: resend.write(flow, chosen, out))
 
     @staticmethod
     def _report(context: Context, text: str, problems: Sequence[Problem]) -> None:
