@@ -14,10 +14,12 @@ LEADS ?=
 TIMEOUT ?= 300
 # Test processes side by side: many tests wait for a vendor, so one more than there are cores is well used.
 WORKERS ?= 3
+# Random nights of each vendor, and random orders of runs, that a proof plays: 10000 take hours on one core.
+SCHEDULES ?= 200
 STACK = --airflow-port $(AIRFLOW_PORT) --sandbox-port $(SANDBOX_PORT) $(if $(LEADS),--leads "$(LEADS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test check docs bench soak
+.PHONY: help install lock demo up test check docs bench soak proof
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,12 @@ soak: $(STAMP) ## archive 100,000 leads over several nights, push 50,000, load c
 	$(BIN)/python -m tests.soak.archive
 	$(BIN)/python -m tests.soak.push
 	PYTHONPATH=.:plugins $(BIN)/python -m tests.soak.ozonetel
+
+proof: $(STAMP) ## play random nights with crashes and faults, kill every write, and all other proofs (SCHEDULES=10000)
+	@failed=; for proof in tests/proof/*.py; do \
+		name=$$(basename $$proof .py); echo "python -m tests.proof.$$name"; \
+		SCHEDULES=$(SCHEDULES) $(BIN)/python -m tests.proof.$$name || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "Not proved:$$failed"; exit 1; }
 
 lock: $(STAMP) ## resolve requirements*.txt anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -1,7 +1,7 @@
 """iSales' nights: three workbooks a night, brought to a file server and imported by request.
 
-The file server here is its folder, with the sandbox's own fault rules; the few schedules of `make test` that run over
-real SFTP are in `tests/flows/test_import_crashes.py`.
+The file server here is its folder, with the sandbox's own fault rules; crashes over real SFTP are in
+`tests/flows/test_crashes.py`.
 """
 
 from __future__ import annotations
