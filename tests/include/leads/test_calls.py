@@ -245,6 +245,14 @@ def test_a_number_is_out_of_service_to_the_last_moment_of_its_days(tmp_path: Pat
     assert history.is_dead(numbers).to_list() == [True, False, False]
 
 
+def test_a_window_begins_after_its_first_moment(tmp_path: Path) -> None:
+    calls = [{"phone": f"212555010{n}", "called_at": hours_ago(24 - n / 100)} for n in (0, 1)]
+    rules = CallRules.model_validate({"source": "calls"})
+    history = CallHistory([write_calls(tmp_path, calls)], rules, region="US", now=NOW, hours=(24.0, 48.0))
+    numbers = {"phone1": pl.Series([12125550100, 12125550101], dtype=pl.Int64)}
+    assert history.counts(numbers, pl.Series([None, None], dtype=pl.Int64), 24.0).to_list() == [0, 1]
+
+
 def test_only_leads_that_are_still_in_are_held_for_their_calls(tmp_path: Path, lead_frame: Make) -> None:
     leads = lead_frame([{"lead_id": 1}, {"lead_id": 2}, {"lead_id": 1}]).select(
         "lead_id",

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.push.verdict import judge, safe_words
+from include.leads.reasons import REASONS
+from include.push.verdict import BROKEN_OFF, REFUSED, UNEXPLAINED, judge, safe_words
 from include.vendors.platform import Import, RowError
 
 KEYS = [f"k{n}" for n in range(5)]
@@ -27,11 +28,22 @@ def test_errors_are_joined_by_key_and_else_by_place():
     assert (verdict.named, verdict.problem) == ({3: "a", 1: "b", 4: "c"}, None)
 
 
+def test_places_count_from_nought():
+    verdict = judge(done(created=3, failed=2), [RowError(0, None, "first"), RowError(4, None, "last")], KEYS)
+    assert (verdict.named, verdict.problem) == ({0: "first", 4: "last"}, None)
+
+
+def test_each_end_of_a_row_is_a_reason():
+    assert {REFUSED, BROKEN_OFF, UNEXPLAINED} <= set(REASONS)
+
+
 @pytest.mark.parametrize(
     ("ended", "errors", "word"),
     [
         (done(None, None, None), [], "does not count"),
         (done(5, 5, None), [], "does not count"),
+        (done(5, None, 0), [], "does not count"),
+        (done(None, 5, 0), [], "does not count"),
         (done(4, 4, 0), [], "5 leads were sent"),
         (done(6, 6, 0), [], "5 leads were sent"),
         (done(5, 3, 1), [RowError(1, None, "")], "3 created, 1 failed"),
@@ -41,6 +53,7 @@ def test_errors_are_joined_by_key_and_else_by_place():
         (done(5, 4, 1), [RowError(1, None, ""), RowError(9, None, "")], "1 that were not"),
         (done(5, 4, 1), [RowError(1, "stranger", "")], "1 that were not"),
         (done(5, 4, 1), [RowError(-1, None, "")], "1 that were not"),
+        (done(5, 4, 1), [RowError(5, None, "")], "1 that were not"),
         (done(5, 4, 1), [RowError(None, None, "")], "1 that were not"),
         (done(5, 5, 0), [RowError(1, None, "")], "counts 0 failed leads and names 1"),
     ],

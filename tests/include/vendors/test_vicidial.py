@@ -237,7 +237,8 @@ def test_archived_is_what_left_the_list() -> None:
 def test_without_delete_archived_is_what_was_found() -> None:
     copy = Flags(insert=True, update=True)
     assert judge(Counts(5, 0, 0, 0), 5, copy) == vicidial.Verdict(5, 0)
-    assert judge(Counts(5, 5, 0, 1), 5, copy).problem
+    denied = judge(Counts(5, 5, 0, 1), 5, copy)
+    assert denied.problem and denied.archived == denied.stayed == 0
 
 
 @pytest.mark.parametrize(
