@@ -185,13 +185,13 @@ class Tests:
     of_line: dict[str, dict[int, list[str]]]
 
     def for_mutant(self, mutant: Mutant, noticed: Counter[str]) -> list[str]:
-        """Who to ask, those first who have noticed the most so far, then the fast ones."""
+        """Who to ask: those first who have noticed the most so far for the time that they take."""
         lines = self.of_line.get(mutant.path, {})
         names = {name for line in mutant.lines for name in lines.get(line, ())}
         if "" in names or not names:  # it runs when the module is loaded, or in a thread that nobody watches
             names = {name for of_line in lines.values() for name in of_line}
         names = {name for name in names if self.seconds.get(name, SLOW_SECONDS) < SLOW_SECONDS}
-        return sorted(names, key=lambda name: (-noticed[name], self.seconds[name], name))
+        return sorted(names, key=lambda name: (-(noticed[name] + 0.1) / (self.seconds[name] + 0.1), name))
 
 
 def _quiet_pytest(paths: Iterable[str], plugin: object) -> int:
