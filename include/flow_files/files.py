@@ -91,9 +91,10 @@ def read_flow_file(path: Path) -> FlowFile:
         raise FlowFileError(path.name, [_problem(item) for item in error.errors()]) from None
 
 
-def deliveries() -> list[Delivery]:
+def deliveries(folder: Path | None = None) -> list[Delivery]:
     """Every delivery that there is a good flow file for, by DAG id."""
-    found = [flow for kind in KINDS.values() for flow in load_flows(kind)[0] if isinstance(flow, Delivery)]
+    read = (flow for kind in KINDS.values() for flow in load_flows(kind, folder)[0])
+    found = [flow for flow in read if isinstance(flow, Delivery)]
     return sorted(found, key=lambda flow: flow.dag_id)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import yaml
 from listkeeper.operators.delivery import CleanLeadsOperator
 from listkeeper.triggers import owners as trigger
 
 from include import owners
+from include.flow_files import deliveries
 from include.staging import Manifest, RunFolder
 from tests.flows.conftest import NIGHT, flow_file, lead, make_snapshot, numbers
 
@@ -18,10 +21,9 @@ FIRST, SECOND = "load_purecallerid__first", "load_purecallerid__second"
 @pytest.fixture
 def deliver_beside(deliver, installation, monkeypatch):
     """Deliver one of two flows of a group; the other one's file stands beside it."""
-    read = owners.load_flows
     beside = installation.parent / "beside"
     beside.mkdir()
-    monkeypatch.setattr(owners, "load_flows", lambda kind: read(kind, beside))
+    monkeypatch.setattr(owners, "deliveries", partial(deliveries, beside))
 
     def run(flow, *others, **about):
         for each in (flow, *others):
