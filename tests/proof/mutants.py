@@ -99,7 +99,7 @@ GROUPS = {
     ),
     "hygiene": Group(
         tuple(f"include/leads/{name}.py" for name in LEADS),
-        ("tests/include/leads", "tests/include/test_flow_files.py", "tests/include/archive/test_selection.py"),
+        ("tests/include/leads",),
     ),
 }  # fmt: skip
 
