@@ -14,12 +14,15 @@ import fsspec
 import polars as pl
 import pytest
 import yaml
+from sqlalchemy import select
 
 from include.house.days import KeepDays
 from include.house.house import Cleaned, House, HousePlan
 from include.leads.schema import LEAD_COLUMNS
 from include.ledger import BatchPlan, Ledger, Load
 from include.ledger.records import Counts
+from include.ledger.removals import KIND
+from include.ledger.tables import evidence as table
 from include.staging import Manifest, RunFolder, files, run_path
 
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)
@@ -38,6 +41,10 @@ RINGCX = {
     "released": True,
     "columns": [{"to": "leadPhone", "from": "phone"}],
 }
+OZONETEL = {
+    "kind": "load_ozonetel", "name": "collections", "source": SOURCE, "campaign": "Collections",
+    "released": True, "columns": [{"to": "PhoneNumber", "from": "phone"}], "end_by": "18:00", "zone": "UTC",
+}  # fmt: skip
 DAG = "load_purecallerid__ringcx"
 
 
@@ -162,6 +169,18 @@ class Estate:
     def places(self) -> set[str]:
         """Every folder with a file in it."""
         return {file.path.rpartition("/")[0] for file in files()}
+
+
+def evidence(estate: Estate) -> dict[str, dict[str, int]]:
+    """What all records of the evidence say together."""
+    total: dict[str, dict[str, int]] = {}
+    with estate.ledger._store.read() as connection:
+        for (body,) in connection.execute(select(table.c.body).where(table.c.kind == KIND)):
+            for kept, count in body["removed"].items():
+                sums = total.setdefault(kept, dict.fromkeys(("items", "pieces", "bytes"), 0))
+                for name in sums:
+                    sums[name] += count[name]
+    return total
 
 
 @pytest.fixture(scope="session")

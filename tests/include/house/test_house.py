@@ -13,10 +13,19 @@ from include import staging
 from include.house.days import CLASSES, KeepDays
 from include.house.house import Item
 from include.ledger import BatchPlan, Claim
-from include.ledger.removals import KIND
 from include.leftovers import with_leftovers
 from include.staging import RunFolder, run_path
-from tests.include.house.conftest import DAG, LIST, NIGHT, RINGCX, SOURCE, Estate, leads_of
+from tests.include.house.conftest import (
+    DAG,
+    LIST,
+    NIGHT,
+    OZONETEL,
+    RINGCX,
+    SOURCE,
+    Estate,
+    evidence,
+    leads_of,
+)
 
 both_storages = pytest.mark.parametrize("storage", ["disk", "object storage"], indirect=True)
 FOREVER: dict[str, Any] = dict.fromkeys(CLASSES, "forever")
@@ -233,12 +242,6 @@ def test_a_load_that_is_done_with_a_batch_unresolved_is_not_done(estate: Estate)
     estate.snapshot("t", "2027-12-01")
     estate.keep()
     assert {snapshot, f"{run}/plan"} <= estate.places()
-
-
-OZONETEL = {
-    "kind": "load_ozonetel", "name": "collections", "source": SOURCE, "campaign": "Collections",
-    "released": True, "columns": [{"to": "PhoneNumber", "from": "phone"}], "end_by": "18:00", "zone": "UTC",
-}  # fmt: skip
 
 
 def left_over(estate: Estate, run_id: str, *, left: bool) -> str:
@@ -569,22 +572,6 @@ def test_a_link_is_not_followed(estate: Estate, tmp_path: Path) -> None:
 
 class KilledError(BaseException):
     """The process was killed here."""
-
-
-def evidence(estate: Estate) -> dict[str, dict[str, int]]:
-    """What all records of the evidence say together."""
-    from sqlalchemy import create_engine, select
-
-    from include.ledger.tables import evidence as table
-
-    total: dict[str, dict[str, int]] = {}
-    with create_engine(estate.ledger._store._engine.url).connect() as connection:
-        for (body,) in connection.execute(select(table.c.body).where(table.c.kind == KIND)):
-            for kept, count in body["removed"].items():
-                sums = total.setdefault(kept, dict.fromkeys(("items", "pieces", "bytes"), 0))
-                for name in sums:
-                    sums[name] += count[name]
-    return total
 
 
 def size(places: set[str]) -> dict[str, int]:
