@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from include.ledger.errors import BatchStateError, CountsError, PlanChangedError, UnknownBatchError
-from include.ledger.events import trimmed
+from include.ledger.events import ENDED, forget_signatures, trimmed
 from include.ledger.records import Batch, BatchPlan, SettledState
 from include.ledger.store import insert_new
 from include.ledger.tables import batches
@@ -139,6 +139,8 @@ def settle(
     if row.state not in ("intended", "accepted", "uncertain"):
         raise BatchStateError(load_id, seq, row.state, state)
     _set(connection, row.id, **end, note=note, settled_at=now)
+    if state in ENDED:
+        forget_signatures(connection, row.id)
 
 
 def _check_counts(row: Row[Any], state: str, delivered: int, rejected: int, uncertain: int) -> None:

@@ -3,19 +3,21 @@ ledger cannot call in a vendor's name, and looking a token up by its hash leaks 
 
 A body is stored once per batch, in order of arrival, as given but for two keys of the vendors' own objects:
 `processedBy` (a person's name and address) and `webhookUrl` (our own address with the token in it). Whether
-it comes late, twice or out of order is for the reader of the events to judge.
+it comes late, twice or out of order is for the reader of the events to judge. A signed address stays whole only
+until its batch has ended: whoever has it can read the file behind it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from include.ledger.errors import BadCallbackError, UnknownTokenError
 from include.ledger.records import Event, Receipt
@@ -23,11 +25,29 @@ from include.ledger.store import insert_new
 from include.ledger.tables import batches, callbacks, canonical, events
 
 NOT_KEPT: Final = ("processedBy", "webhookUrl")
+ENDED: Final = ("confirmed", "rejected")
+"""States of batches whose callbacks nobody needs to act upon any more."""
+
+_SIGNED: Final = re.compile(r"\?[^\s\"'<>]*(?i:signature|token)=[^\s\"'<>]*")
 
 
 def trimmed(body: Mapping[str, Any]) -> dict[str, Any]:
     """A vendor's object without the keys that name a person or hold our token."""
     return {key: value for key, value in body.items() if key not in NOT_KEPT}
+
+
+def unsigned(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A vendor's object whose signed addresses have lost their signatures."""
+    found: dict[str, Any] = json.loads(_SIGNED.sub("?...", canonical(body)))
+    return found
+
+
+def forget_signatures(connection: Connection, batch_id: int) -> None:
+    """Take the signatures off the addresses in all that was called back about a batch."""
+    query = select(events.c.id, events.c.body).where(events.c.batch_id == batch_id)
+    for row in connection.execute(query).all():
+        if (kept := unsigned(row.body)) != row.body:
+            connection.execute(update(events).where(events.c.id == row.id).values(body=kept))
 
 
 def issue_token(connection: Connection, batch_id: int, vendor: str, now: datetime) -> str:
@@ -49,7 +69,7 @@ def receive(
 ) -> Receipt:
     """Store what a vendor called back, once."""
     owner = connection.execute(
-        select(batches.c.id, batches.c.load_id, batches.c.seq)
+        select(batches.c.id, batches.c.load_id, batches.c.seq, batches.c.state)
         .join(callbacks, callbacks.c.batch_id == batches.c.id)
         .where(callbacks.c.token_hash == _hash(token), callbacks.c.vendor == vendor)
     ).one_or_none()
@@ -62,7 +82,7 @@ def receive(
         batch_id=owner.id,
         vendor=vendor,
         digest=_hash(canonical(kept)),
-        body=kept,
+        body=unsigned(kept) if owner.state in ENDED else kept,
         received_at=now,
     )
     return Receipt(owner.load_id, owner.seq, new)

@@ -33,6 +33,7 @@ import yaml
 
 from include.flow_files import PlatformSource, load_flows
 from include.ledger import Ledger
+from include.sandbox.webhooks import MADE_UP_TOKEN
 from include.settings import PROJECT_ROOT
 from include.stack import console as screen
 from include.stack.airflow_client import Airflow
@@ -308,7 +309,7 @@ def search(rounds: Rounds) -> Search:
         for key in ("loads", "webhooks", "callbacks"):
             for called in kept.get(key, []):
                 address = called.get("webhookUrl") or called.get("url") or ""
-                if token := address.rpartition("/")[2]:
+                if (token := address.rpartition("/")[2]) and token != MADE_UP_TOKEN:
                     rounds.secrets.add(token)
     found = Search(Needles(rounds.secrets))
     found.files("task logs", state / "logs" / "tasks", "*")
