@@ -145,7 +145,7 @@ def night(snapshot, sandbox):
     return made
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SOME)
 def test_a_good_canary_lets_the_rest_go(deliver, night, sandbox, ledger, name):
     kind = KINDS[name]
     night(kind, bad=range(1))  # one of four: just within the limit
@@ -208,7 +208,7 @@ def test_behind_a_canary_that_nobody_tells_of_nothing_goes(
     assert watched == [] and "a person has settled it" in run.problems
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SOME)
 def test_a_crash_between_the_canary_and_the_rest_costs_nothing(
     deliver, night, sandbox, ledger, monkeypatch, name
 ):
@@ -228,6 +228,14 @@ def test_a_crash_between_the_canary_and_the_rest_costs_nothing(
     run.assert_accounted()
     assert {batch.attempts for batch in ledger.batches(run.summary["load"])} == {1}
     assert sum(kind.standing(sandbox).values()) == ROWS
+
+
+def test_in_airflow_the_task_waits_twice_and_ends(deliver_in_airflow, night, vendor, ledger):
+    night(KINDS["ringcx"])
+    run = deliver_in_airflow(ringcx(canary=CANARY))
+    assert (run.state, run.counts) == ("success", {"delivered": ROWS})
+    assert [batch.rows for batch in ledger.batches(run.summary["load"])] == [FIRST, ROWS - FIRST]
+    assert sum(vendor.numbers("ringcx").values()) == ROWS
 
 
 def test_the_plan_shows_the_canary_before_anything_is_sent(deliver, night, installation, capfd):
