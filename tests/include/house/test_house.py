@@ -139,6 +139,19 @@ def test_loads_go_after_years_but_not_what_tells_a_list(estate: Estate) -> None:
     assert estate.ledger.verify() == []
 
 
+def test_the_load_that_was_applied_last_stays_however_many_failed_since(estate: Estate) -> None:
+    applied = estate.finish(estate.send(estate.load("applied")))
+    estate.ledger.mark_applied(applied.id, f"runs/{DAG}/applied/plan")
+    failed = []
+    for number in range(3):
+        estate.forward(hours=1)
+        failed.append(estate.finish(estate.load(f"failed {number}"), "failed"))
+    estate.forward(days=1096)
+    assert gone(estate.keep()[1]) == {"history": 1}
+    assert {load.id for load in estate.ledger.loads(9)} == {applied.id, failed[1].id, failed[2].id}
+    assert estate.ledger.target(LIST).applied_load_id == applied.id
+
+
 def test_claims_go_when_no_lead_of_the_night_is_staged(estate: Estate) -> None:
     snapshot = estate.snapshot()
     path = estate.commit(
