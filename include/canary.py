@@ -101,6 +101,8 @@ def told(plan: Mapping[str, Any]) -> str | None:
 
 def _fault(canary: Canary, batch: Batch) -> str | None:
     """What is wrong with the canary's batch, None when the vendor's counts of it are good."""
+    from include.ledger.reconcile import batch_problems  # SQLAlchemy, which no DAG file needs to load
+
     if batch.state not in ("confirmed", "rejected"):
         why = f" ({batch.note})" if batch.note else ""
         return (
@@ -109,7 +111,9 @@ def _fault(canary: Canary, batch: Batch) -> str | None:
     counts = batch.vendor_counts
     if not counts:
         return "a person has settled it, and the vendor has counted nothing. A new run takes the rest."
-    told = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
+    if problems := batch_problems(batch):
+        return f"the vendor's counts contradict themselves. {' '.join(problems)} Find out why, then start a new run."
+    words = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items())
     refused = batch.rejected - sum(counts.get(name, 0) for name in NOT_ASKED)
     asked = batch.delivered + refused
     known = batch.rows == counts.get("duplicate")
@@ -119,6 +123,6 @@ def _fault(canary: Canary, batch: Batch) -> str | None:
     said = f" It said: {batch.note}" if batch.note else ""
     return (
         f"the vendor refused {refused:,} of {asked:,} rows{share}, the limit is {canary.max_rejected_percent:g} % "
-        f"(its counts: {told}).{said} Correct what the counts show, then start a new run: what of the canary arrived "
+        f"(its counts: {words}).{said} Correct what the counts show, then start a new run: what of the canary arrived "
         "does not come twice."
     )

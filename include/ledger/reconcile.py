@@ -43,7 +43,7 @@ def reconcile(
     """
     if foreign := sorted(set(decided) - set(DECIDED_STATES)):
         raise ValueError(f"Only {', '.join(DECIDED_STATES)} are ours to decide, not {', '.join(foreign)}.")
-    problems = [problem for batch in batches for problem in _batch_problems(batch)]
+    problems = [problem for batch in batches for problem in batch_problems(batch)]
     counts = Counts(
         rows_in=rows_in,
         delivered=sum(batch.delivered for batch in batches),
@@ -57,7 +57,7 @@ def reconcile(
     return Reconciliation(counts, tuple(problems))
 
 
-def _batch_problems(batch: Batch) -> list[str]:
+def batch_problems(batch: Batch) -> list[str]:
     """What is wrong with one batch."""
     if not batch.settled:
         return [f"Batch {batch.seq} is not settled ({batch.state}): its {batch.rows:,} rows are uncertain."]

@@ -41,6 +41,8 @@ def test_every_row_is_in_one_batch_that_the_vendor_takes(rows, size, canary):
         (first("accepted", 0), "nobody knows"),
         (first("uncertain", 0, note="no callback came"), "no callback came"),
         (first(vendor_counts={}), "a person has settled it"),
+        (first(vendor_counts={"total": 11, "valid": 11}), "10 rows were sent, the vendor counted 11"),
+        (first(vendor_counts={"total": 10, "valid": 9, "invalid": 1}), "the vendor took 9"),
         (first(delivered=7, rejected=3), "refused 3 of 10 rows (30.0 %), the limit is 20 %"),
         (first("rejected", 0, 10), "refused 10 of 10 rows (100.0 %)"),
         (first("rejected", note="The load stopped with ERROR."), "stopped with ERROR"),
