@@ -84,6 +84,29 @@ def test_a_registry(place):
     assert found["3"] == ("scrub_listed", "own: listed")
 
 
+def test_an_answer_counts_to_the_last_of_its_days(place):
+    """30 days back, and one ahead: the service may live where it is tomorrow already."""
+    days = ("2026-10-20", "2026-10-21", "2026-11-21", "2026-11-22")
+    rows = [(PHONE.format(n), "clear", day) for n, day in enumerate(days)]
+    found = ask(leads(*[None] * 4), place, checks="registry", **answers(place, *rows))
+    assert (found["1"], found["2"]) == ("kept", "kept")
+    assert found["0"] == found["3"] == ("scrub_unknown", "own: the answer is too old")
+    about = {name: found["about"][name] for name in ("name", "checks", "max_age_days", "asked")}
+    assert about == {"name": "own", "checks": "registry", "max_age_days": 30, "asked": None}
+
+
+def test_an_answer_about_the_very_day_of_the_consent_holds(place):
+    rows = [(PHONE.format(n), word, TODAY, "2026-01-01") for n, word in enumerate(["clear", "reassigned"])]
+    found = ask(
+        leads("2026-01-01", "2026-01-01"),
+        place,
+        checks="reassigned",
+        consent_date="consent",
+        **answers(place, *rows, head="phone,answer,checked,consent_date"),
+    )
+    assert (found["0"], found["1"][0]) == ("kept", "number_reassigned")
+
+
 def test_the_newest_answer_counts_and_of_one_day_the_worse_one(place):
     rows = [
         (PHONE.format(0), "listed", "2026-11-01"),
