@@ -111,14 +111,13 @@ def test_the_address_of_the_failed_file_shows_nowhere(deliver, snapshot, ledger,
         for e in ledger.events(load, seq)
         if e.body["failedFilePath"]
     ]
-    assert urls
-    signature = urls[0].partition("ignature=")[2]
-    assert signature
+    # Fetched, so not even the ledger needs more of it than where it was.
+    assert urls and all(url.endswith("?...") for url in urls)
     ours = [record for record in caplog.records if not record.name.startswith(("uvicorn", "include.sandbox"))]
     logged = " ".join(f"{record.getMessage()} {record.args}" for record in ours)
     places = [logged, "".join(capfd.readouterr()), json.dumps(run.pushed)]
     places += [(run.folder("report").get(name) or b"").decode() for name in ("report.md", "summary.json")]
-    assert not [place for place in places if signature in place]
+    assert not [place for place in places if "ignature=" in place]
 
 
 @pytest.mark.parametrize(
