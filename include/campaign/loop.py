@@ -258,7 +258,7 @@ class Campaign:
 
     def _callback(self, batch: Batch) -> Callback | None:
         bodies = [event.body for event in self._ledger.events(self._load, batch.seq)]
-        return find_callback(bodies, batch.vendor_ref)
+        return find_callback(bodies, batch.vendor_ref, batch.attempts)
 
     def _hears_soon(self, pause: Pause) -> bool:
         """Whether a callback comes within a nap: often it does, and handing the task over would take longer."""

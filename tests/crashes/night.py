@@ -53,17 +53,22 @@ class Schedule:
     crashes: tuple[str, ...] = ()
     faults: tuple[Json, ...] = ()
     reading: Json = field(default_factory=dict)
+    pause: float = 10
+    """Seconds between two tries of a task."""
 
 
 class CrashingRun(DirectRun):
     """A run whose tasks are started again after a crash, as Airflow does when a worker is gone."""
 
     crashes: Crashes
+    pause = 0.0
     world: World | None = None
     """The world it is played in, None for real sockets and real time."""
 
     def attempt(self, task: Any) -> None:
         self.crashes.gone = False
+        if self.world is not None and self.try_number > 1:
+            self.world.sleep(self.pause)
         try:
             super().attempt(task)
         except SimulatedCrash as crash:
@@ -146,6 +151,7 @@ class Night:
             crashes=st.lists(points, max_size=4).map(tuple),
             faults=st.lists(self.faults, max_size=self.most_faults).map(tuple),
             reading=self.readings,
+            pause=st.sampled_from([0, 10, 400]),
         )
 
     def points(self) -> list[str]:
@@ -202,6 +208,7 @@ class Night:
         self.sandbox.switch(self.vendor, **schedule.reading)
         for fault in schedule.faults:
             self.sandbox.fault(**{"vendor": self.vendor} | fault)
+        run.pause = schedule.pause
         self.crashes.begin(schedule.crashes)
         if not whole:
             self.crashes.passed.update(begun.passed)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from include.ledger import Ledger
 from tests.crashes.night import Night, Schedule
 from tests.flows.conftest import leaks
 
@@ -49,6 +54,18 @@ ONCE_RED = {
                 {"fault": "load_error", "nth": 2},
             ),
         ),
+        # The answers are lost, and what is called back is forged, by somebody who knows the token.
+        *(
+            Schedule(
+                kind,
+                (),
+                (
+                    {"fault": "webhook_forged", "times": None},
+                    {"fault": "drop_after", "op": "add_bulk_data", "nth": 2, "times": 2},
+                ),
+            )
+            for kind in ("add_all", "canary")
+        ),
     ],
     "purecallerid": [
         # The rest behind a canary is in doubt; clearing the task called it delivered.
@@ -56,6 +73,19 @@ ONCE_RED = {
     ],
 }
 """Schedules that found something."""
+
+
+def test_a_turn_that_comes_free_while_it_is_asked_for(night: Night) -> None:
+    if night.vendor != "ozonetel":
+        return
+    take_turn, answers = Ledger.take_turn, iter([lambda: night.world.now() - timedelta(seconds=1)])
+
+    def asked(*about: Any) -> Any:
+        return next(answers, lambda: take_turn(*about))()
+
+    with mock.patch.object(Ledger, "take_turn", asked):
+        night.play(Schedule("add_all"))
+    assert not night.first["problems"]
 
 
 def test_what_once_went_wrong(night: Night) -> None:

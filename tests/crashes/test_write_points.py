@@ -42,5 +42,5 @@ def test_a_new_write_that_nobody_kills_is_missed() -> None:
         assert missing(everything - Counter([f"{when} Ledger.intend"])) == [f"{when} Ledger.intend"]
     from listkeeper.hooks.platform import PlatformHook
 
-    assert unused(Write(PlatformHook, "create_lead")) and not unused(Write(PlatformHook, "bulk_create"))
+    assert unused(Write(PlatformHook, "nobody_calls_this")) and not unused(Write(PlatformHook, "bulk_create"))
     assert all(elsewhere(write) for write in writes() if str(write) == "Ledger.tell_removed")

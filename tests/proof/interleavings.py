@@ -1,4 +1,4 @@
-"""`python -m tests.proof.interleavings`: runs of one list in any order: by schedule, by hand, cleared, retried, backfilled.
+"""`python -m tests.proof.interleavings`: runs of one list in any order: scheduled, by hand, cleared, backfilled.
 
 A model of a few lines judges each batch that goes out: 0 stale overwrites, 0 writes that were not released. Exits 1 at
 the first schedule that breaks a rule, naming its number (`--first N --schedules 1` plays that one alone).

@@ -92,20 +92,27 @@ def read_callback(record: Mapping[str, Any]) -> Callback:
     )
 
 
-def find_callback(records: Iterable[Mapping[str, Any]], vendor_ref: str | None) -> Callback | None:
+def find_callback(
+    records: Iterable[Mapping[str, Any]], vendor_ref: str | None, attempts: int = 1
+) -> Callback | None:
     """The callback of a batch among all that came for its token, None while there is none.
 
     With the transaction id known, the id decides. Where the answer was lost, the first one is ours: the token in its
-    address was given out for this batch alone. Of several the first that arrived stands.
+    address was given out for this batch alone. Of several the first that arrived stands; but none where they tell of
+    more transactions than the batch was sent times: one of them is forged, and nobody can tell which.
     """
+    found: dict[str, Callback] = {}
     for record in records:
         try:
             callback = read_callback(record)
         except UnexpectedAnswerError:
             continue
-        if vendor_ref in (None, callback.transaction_id):
+        if vendor_ref == callback.transaction_id:
             return callback
-    return None
+        found.setdefault(callback.transaction_id, callback)
+    if vendor_ref is not None or len(found) > attempts:
+        return None
+    return next(iter(found.values()), None)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,9 @@ class OzonetelTrigger(CallbackTrigger):
     def ended(self, ledger: Ledger) -> bool:
         return any(
             ozonetel.find_callback(
-                (event.body for event in ledger.events(self.load, batch.seq)), batch.vendor_ref
+                (event.body for event in ledger.events(self.load, batch.seq)),
+                batch.vendor_ref,
+                batch.attempts,
             )
             for batch in ledger.batches(self.load)
             if batch.state in ("intended", "accepted")

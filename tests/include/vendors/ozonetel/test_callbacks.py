@@ -83,6 +83,9 @@ def test_the_transaction_tells_which_callback_is_ours():
     assert find_callback([other], LONG_ID) is None
     assert find_callback([other], None) == read_callback(other)  # its answer was lost: the token tells
     assert find_callback([], None) is None
+    assert find_callback([other, RECORD], None) is None, "one attempt, two transactions: which is forged?"
+    assert find_callback([other, RECORD], None, 2) == read_callback(other)
+    assert find_callback([other, RECORD], LONG_ID) == read_callback(RECORD)
 
 
 def ended(total: int, processed: int, failed: int, status: str = "Success") -> Callback:
