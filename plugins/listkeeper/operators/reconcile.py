@@ -113,7 +113,7 @@ class ReconcileOperator(RunOperator):
             "load": planned.get("load"),
             "report": run_folder(context, "report").path,
         }
-        summary = masked_result(summary)
+        summary = dict(masked_result(summary))
         ti.xcom_push(key="summary", value=summary)
         self.log.info("%s: %s", verdict, json.dumps(result.counts.to_dict()))
         return summary
