@@ -11,7 +11,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol
@@ -183,15 +183,8 @@ class House:
 
         staged = _staged_nights(here)
         for (group, night), claims in sorted(holding.claims.items()):
-            over = datetime.fromisoformat(night).replace(tzinfo=UTC) + timedelta(days=1)
-            judge(
-                "claims",
-                f"claims/{group}/{night}",
-                over,
-                len(claims),
-                0,
-                partial(needs.claims, night, staged),
-            )
+            kept_for = partial(needs.claims, night, staged)
+            judge("claims", f"claims/{group}/{night}", _over(night), len(claims), 0, kept_for)
         for upload in uploads:
             judge(UPLOADS, upload.place, upload.ended, 1, 0, upload.why)
         for found in here.found.values():
@@ -307,9 +300,7 @@ class House:
                 self._ledger.end_removal(item.place, gone=False)
             return why
         if not begun:
-            self._ledger.intend_removal(
-                Removal(**{**vars(removal), "pieces": found.files, "bytes": found.bytes})
-            )
+            self._ledger.intend_removal(replace(removal, pieces=found.files, bytes=found.bytes))
         staging.remove(item.place)
         staging.prune(item.place)
         self._ledger.end_removal(item.place, gone=True)
@@ -329,45 +320,62 @@ class House:
         return found, self._needs(holding, flows, pending).why(found)
 
     def _take_upload(self, item: Item, removal: Removal, *, begun: bool) -> str | None:
-        _, name, file = item.place.split("/")
-        flow = next(
-            (flow for flow in self._flows.deliveries if isinstance(flow, IsalesFlow) and flow.name == name),
-            None,
-        )
-        holding = self._ledger.holding()
-        load = file.removesuffix(".xlsx").rpartition("-")[0].rpartition("-")[2]
-        if flow is None or self._servers is None:
-            return "no flow file says any more where it was uploaded to"
-        if any(load == other.id for other in (*holding.unfinished, *holding.unresolved)):
-            return "its load is not settled any more"
+        here = survey(staging.files("runs"), LEFT_ALONE)
+        uploads = self._uploads(here, self._flows, self._ledger.holding())
+        upload = next((upload for upload in uploads if upload.place == item.place), None)
+        if upload is None or self._servers is None or not self._old(UPLOADS, upload.ended, self._now()):
+            why: str | None = "no settled load of ours says any more that it lies there"
+        else:
+            why = upload.why()
+        if upload is None or self._servers is None or why is not None:
+            if begun:
+                self._ledger.end_removal(item.place, gone=False)
+            return why
         if not begun:
             self._ledger.intend_removal(removal)
-        was_there = self._servers.remove(flow, file)
+        was_there = self._servers.remove(upload.flow, item.place.rpartition("/")[2])
         if not was_there and not begun:
-            self._ledger.intend_removal(Removal(**{**vars(removal), "pieces": 0}))
+            self._ledger.intend_removal(replace(removal, pieces=0))
         self._ledger.end_removal(item.place, gone=True)
         return None
 
     def _forget(self, item: Item, removal: Removal) -> str | None:
+        """Forget rows of the ledger, if they are still old, and needed by nobody."""
+        what: Forgettable
         kind, *key = item.place.split("/")
-        what: Forgettable = ("claims", key[0], key[1]) if kind == "claims" else (kind, key[0])  # type: ignore[assignment]
-        staged = (
-            _staged_nights(survey(staging.files("snapshots"), LEFT_ALONE))
-            if kind == "claims"
-            else frozenset()
-        )
+        if kind == "claims":
+            group, night = key
+            what, old = ("claims", group, night), self._old(kind, _over(night), self._now())
+            staged = _staged_nights(survey(staging.files("snapshots"), LEFT_ALONE))
+
+            def ask(needs: Needs) -> str | None:
+                return needs.claims(night, staged)
+
+        else:
+            (load,) = key
+            what = ("callbacks", load) if kind == "callbacks" else ("history", load)
+            of_kind = self._ledger.called_back if kind == "callbacks" else self._ledger.ended_loads
+            moments = {found: moment for found, _, moment in self._rows(kind, of_kind)}
+            old = load in moments and self._old(kind, moments[load], self._now())
+
+            def ask(needs: Needs) -> str | None:
+                return needs.callbacks(load) if kind == "callbacks" else needs.load(load)
+
         why: list[str | None] = []
 
         def may_go(holding: Holding) -> bool:
-            needs = self._needs(holding, self._flows, frozenset())
-            if kind == "claims":
-                why.append(needs.claims(key[1], staged))
-            else:
-                why.append(needs.callbacks(key[0]) if kind == "callbacks" else needs.load(key[0]))
+            why.append(ask(self._needs(holding, self._flows, frozenset())))
             return why[0] is None
 
+        if not old:
+            return "it is not old any more"
         self._ledger.forget(removal, what, may_go)
         return why[0]
+
+
+def _over(night: str) -> datetime:
+    """When a night (ISO date) was over, whatever its zone."""
+    return datetime.fromisoformat(night).replace(tzinfo=UTC) + timedelta(days=1)
 
 
 def _staged_nights(here: Survey) -> frozenset[str]:

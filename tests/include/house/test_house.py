@@ -565,6 +565,29 @@ def test_a_forged_plan_removes_nothing_else(estate: Estate, place: str) -> None:
     assert not estate.local or (outside / "file").exists()
 
 
+def test_a_forged_plan_forgets_nothing_that_is_young_or_not_ours(estate: Estate, flows: Any) -> None:
+    flows(ISALES)
+    _, name = uploaded(estate)
+    load = estate.finish(estate.send(estate.load("q")))
+    estate.ledger.claim_numbers("family", NIGHT, Claim(DAG, "a/b"), seen=())
+    estate.forward(days=3)
+    plan = estate.house().plan()
+    assert plan.items == []
+    forged = [
+        ("uploads", f"uploads/calls/{name}"),
+        ("uploads", "uploads/calls/somebody-elses.xlsx"),
+        ("uploads", "uploads/calls/../x"),
+        ("history", f"history/{load.id}"),
+        ("callbacks", f"callbacks/{load.id}"),
+        ("claims", f"claims/family/{NIGHT}"),
+    ]
+    plan.items += [Item(kept, place, 1, 1, 4000.0) for kept, place in forged]
+    done = estate.house().clean_up(plan, {})
+    assert done.removed == {} and [stays.place for stays in done.stayed] == [place for _, place in forged]
+    assert len(estate.uploads) == 2 and len(estate.ledger.loads(5)) == 2
+    assert estate.ledger.claims_of("family", NIGHT)
+
+
 def test_a_link_is_not_followed(estate: Estate, tmp_path: Path) -> None:
     outside = tmp_path / "a bigger disk"
     (outside / "2026-10-01" / "s").mkdir(parents=True)
