@@ -103,7 +103,7 @@ class ReconcileOperator(RunOperator):
                 ledger.finish_load(planned["load"], state=state, counts=result.counts, verdict=verdict)  # type: ignore[arg-type]
             except UnknownLoadError:  # the ledger was replaced while the run was under way
                 problems.append("The ledger no longer knows this load.")
-        summary = {
+        summary: dict[str, Any] = {
             "flow": self.flow.name,
             **result.counts.to_dict(),
             "verdict": verdict,
