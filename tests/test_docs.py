@@ -158,7 +158,6 @@ def test_every_guard_is_in_the_runbook():
         "include/guards.py",
         "include/applied.py",
         "plugins/listkeeper/operators/delivery.py",
-        "plugins/listkeeper/operators/delivery.py",
         "plugins/listkeeper/operators/platform_push.py",
         "plugins/listkeeper/operators/isales.py",
     ):
