@@ -95,8 +95,7 @@ class FileService:
         ]
         if not parts:
             raise ScrubError(f"scrub {self.name}: {path.name} holds no answer")
-        # The newest answer; of two of one day the one that is not clear.
-        return pl.concat(parts).drop_nulls("number").sort("as_of", pl.col("verdict") != "clear")
+        return pl.concat(parts).drop_nulls("number")
 
     def check(self, numbers: pl.Series, consent_dates: pl.Series) -> pl.DataFrame:
         """Look the numbers up. An answer about another date of consent counts where it holds for this one too."""
@@ -107,7 +106,7 @@ class FileService:
             # Not reassigned since a date, so not since a later one; reassigned since one, so since an earlier one.
             holds = pl.when(clear).then(pl.col("since") <= pl.col("consent"))
             found = found.filter(holds.otherwise(pl.col("since") >= pl.col("consent"))).sort(~clear, "as_of")
-        else:
+        else:  # the newest answer; of two of one day the one that is not clear
             found = found.sort("as_of", pl.col("verdict") != "clear")
         last = found.unique("place", keep="last", maintain_order=True).select("place", *ANSWER)
         return asked.join(last, on="place", how="left", maintain_order="left").select(*ANSWER)
