@@ -188,7 +188,9 @@ class Tests:
         """Who to ask: those first who have noticed the most so far for the time that they take."""
         lines = self.of_line.get(mutant.path, {})
         names = {name for line in mutant.lines for name in lines.get(line, ())}
-        if "" in names or not names:  # it runs when the module is loaded, or in a thread that nobody watches
+        if "" in names:  # it runs when the module is loaded, for everybody
+            names = set(self.seconds)
+        elif not names:  # in a thread that nobody watches, or never
             names = {name for of_line in lines.values() for name in of_line}
         names = {name for name in names if self.seconds.get(name, SLOW_SECONDS) < SLOW_SECONDS}
         return sorted(names, key=lambda name: (-(noticed[name] + 0.1) / (self.seconds[name] + 0.1), name))
