@@ -127,8 +127,8 @@ class Isales(Night):
                 raise WorkbookError("missing")
             shutil.copyfile(found, file)
 
-        mock.patch.object(SftpUploadHook, "get_managed_conn", folder).start()
-        mock.patch.object(Imports, "_fetch", fetch).start()
+        self.world.replace(mock.patch.object(SftpUploadHook, "get_managed_conn", folder))
+        self.world.replace(mock.patch.object(Imports, "_fetch", fetch))
 
     def path(self, name: str) -> Path:
         return self.sandbox.sftp.root / name.strip("/")

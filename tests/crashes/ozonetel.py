@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import ClassVar
+from unittest import mock
 
 from hypothesis import strategies as st
 
@@ -109,11 +110,12 @@ class Ozonetel(Night):
             "extra": {"allow_http": True},
         }
         os.environ["AIRFLOW_CONN_OZONETEL_DEFAULT"] = json.dumps(about)
-
-    def set_up(self, kind: str) -> None:
         from listkeeper.triggers.callbacks import CallbackTrigger
 
-        CallbackTrigger.__init__.__kwdefaults__["poll_seconds"] = 20
+        seldom = {"poll_seconds": 20}  # a look costs more than all that happens between two
+        self.world.replace(mock.patch.dict(CallbackTrigger.__init__.__kwdefaults__, seldom))
+
+    def set_up(self, kind: str) -> None:
         self.sandbox.switch(self.vendor, work_seconds=1)
         if self.there(kind):
             self._put_there()

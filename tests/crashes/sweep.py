@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -174,17 +175,21 @@ def _tables(file: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 def unused(write: Write) -> bool:
     """Whether no part of the project calls a hook's method: it is there for DAGs of your own."""
+    return write.owner.__name__.endswith("Hook") and write.name not in _names_called()
+
+
+@cache
+def _names_called() -> frozenset[str]:
+    """Names of all attributes that the project's code speaks of, but for the hooks'."""
     hooks = ROOT / "plugins" / "listkeeper" / "hooks"
-    if not write.owner.__name__.endswith("Hook"):
-        return False
-    for folder in ("plugins", "include", "dags"):
-        for file in (ROOT / folder).rglob("*.py"):
-            if hooks in file.parents:
-                continue
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Attribute) and node.attr == write.name:
-                    return False
-    return True
+    files = (file for folder in ("plugins", "include", "dags") for file in (ROOT / folder).rglob("*.py"))
+    nodes = (
+        node
+        for file in files
+        if hooks not in file.parents
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    )
+    return frozenset(node.attr for node in nodes if isinstance(node, ast.Attribute))
 
 
 def elsewhere(write: Write) -> str | None:

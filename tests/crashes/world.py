@@ -200,6 +200,11 @@ class World:
         self.sandbox.__enter__()
         return self
 
+    def replace(self, patch: Any) -> None:
+        """Put something else in the place of a thing, until the end of this world."""
+        patch.start()
+        self._patches.append(patch)
+
     def __exit__(self, *_: object) -> None:
         self.sandbox.__exit__(None, None, None)
         self._travel.stop()
