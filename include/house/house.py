@@ -156,6 +156,7 @@ class House:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger, self._days, self._active, self._servers, self._now = ledger, days, active, servers, now
+        self._flows = Flows((), frozenset(), ())  # as they stand when the cleaning begins
 
     # The plan
 

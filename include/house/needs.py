@@ -5,7 +5,7 @@ Asked right before each removal, of the ledger and the flow files as they stand 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,8 +22,8 @@ from include.leftovers import END_TIME
 from include.snapshots import newest_snapshot
 from include.staging import RunFolder, StagingError, run_path
 
-Active = Callable[[str], int]
-"""How many runs of a DAG (its id) have not ended, as Airflow knows it."""
+Active = Callable[[str, Collection[str]], int]
+"""How many runs of a DAG (its id) have not ended as Airflow knows it, but for some (their ids)."""
 
 PULL: Final = "pull_platform_leads"
 _DAGS: Final = {ERASURES: "erase_customer", "safe": "restore_list"}
@@ -225,6 +225,6 @@ class Needs:
         if self._active is None:
             return None
         if dag_id not in self._asked:
-            self._asked[dag_id] = self._active(dag_id)
-        known = {load.run_id for load in self._holding.unfinished if load.dag_id == dag_id}
-        return f"a run of {dag_id} is under way" if self._asked[dag_id] > len(known) else None
+            known = {load.run_id for load in self._holding.unfinished if load.dag_id == dag_id}
+            self._asked[dag_id] = self._active(dag_id, known)
+        return f"a run of {dag_id} is under way" if self._asked[dag_id] else None

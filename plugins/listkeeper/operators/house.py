@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from include.house.house import Cleaned, House, HousePlan
 
 REMOVALS: Final = "removals.json"
+UNDER_WAY: Final = ["queued", "running"]
 
 
 class HouseOperator(Masked, BaseOperator):
@@ -40,11 +42,14 @@ class HouseOperator(Masked, BaseOperator):
         from include.house.house import House
         from listkeeper.hooks.ledger import open_ledger
 
-        ti, own = context["ti"], context["dag_run"].dag_id
+        ti, own = context["ti"], context["dag_run"]
 
-        def active(dag_id: str) -> int:
-            runs: int = ti.get_dr_count(dag_id=dag_id, states=["queued", "running"])
-            return runs - (dag_id == own)
+        def active(dag_id: str, but_for: Collection[str]) -> int:
+            runs: int = ti.get_dr_count(dag_id=dag_id, states=UNDER_WAY)
+            known = [*but_for, *([own.run_id] if dag_id == own.dag_id else [])]
+            if runs and known:
+                runs -= ti.get_dr_count(dag_id=dag_id, run_ids=known, states=UNDER_WAY)
+            return runs
 
         return House(open_ledger(), self.house.days, active=active, servers=_FileServers())
 

@@ -59,7 +59,7 @@ class Estate:
     def __init__(self, folder: Path, ledger_url: str, *, local: bool = True) -> None:
         self.folder, self.local, self.now = folder, local, START
         self.ledger = Ledger(ledger_url, now=lambda: self.now)
-        self.active: dict[str, int] = {}
+        self.active: dict[str, set[str]] = {}
         self.removed_uploads: list[str] = []
         self.uploads: set[str] = set()
 
@@ -148,7 +148,7 @@ class Estate:
         return House(
             self.ledger,
             KeepDays(**days),
-            active=lambda dag_id: self.active.get(dag_id, 0),
+            active=lambda dag_id, but_for: len(self.active.get(dag_id, set()) - set(but_for)),
             servers=self,
             now=lambda: self.now,
         )
