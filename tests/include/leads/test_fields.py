@@ -146,3 +146,8 @@ def test_a_clean_frame_stays_letter_for_letter(lead_frame: Callable[..., pl.Data
     after, changes = clean_fields(before)
     assert after.equals(before)
     assert not changes
+
+
+def test_letters_stay_as_they_are_and_raw_control_characters_do_no_harm() -> None:
+    assert clean_json('{"name": " Jos\u00e9 "}') == ('{"name": "Jos\u00e9"}', ("blank",))
+    assert clean_json('{"name": "a\tb"}') == ('{"name": "a b"}', ("line_break",))

@@ -34,6 +34,7 @@ def test_the_guards_of_an_archive_that_sets_none() -> None:
     ("model", "rest", "name", "allowed", "refused"),
     [
         (RetentionRule, RULE, "older_than_days", [1], [0]),
+        (RetentionRule, RULE, "name", ["a" * 60], ["a" * 61]),
         (RetentionRule, RULE, "min_attempts", [0], [-1]),
         (RetentionRule, RULE, "max_attempts", [0], [-1]),
         (RetentionRule, {**RULE, "min_attempts": 3}, "max_attempts", [3, None], [2]),

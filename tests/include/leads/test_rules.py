@@ -84,10 +84,10 @@ def test_the_age_of_a_registry_is_that_of_its_pack_unless_the_flow_says_less() -
 
 
 def test_what_nothing_checks_is_told() -> None:
-    assert CleanRules().unchecked == ()
+    assert (CleanRules().unchecked, CleanRules().calls_max_age_hours) == ((), 0)
     us = CleanRules.model_validate({"packs": PACKS}).unchecked
     assert us[0] == "the do-not-call registry of US (no suppression list has `registry: US`)"
-    assert us[-1].startswith("the attempt caps of ") and "US-FL" in us[-1]
+    assert us[-1].startswith("the attempt caps of ") and "US-FL" in us[-1] and "US-NY" not in us[-1]
     scrubbed = {"suppression": [{**LIST, "registry": "US"}], "calls": {"source": "calls"}, "packs": PACKS}
     assert not any(
         "of US (" in words or "caps" in words for words in CleanRules.model_validate(scrubbed).unchecked
