@@ -164,14 +164,32 @@ class Ozonetel(Night):
             return len(there)
         run.assert_accounted()
         summary = run.summary
+        self._judge_pace()
+        if self._fooled(schedule):
+            return len(there)
         if run.run_id == "night" and summary["load"]:
             self._judge_batches(run, schedule, there)
         if summary["verdict"] not in ("refused", "unchanged"):
             known = before  # what the vendor skips because it is there counts as delivered
             assert len(there) - before <= summary["delivered"] + summary["uncertain"]
             assert summary["delivered"] <= len(there) - before + known
-        self._judge_pace(schedule)
         return len(there)
+
+    @staticmethod
+    def _fooled(schedule: Schedule) -> bool:
+        """Whether a callback forged with its token may come long before the true one.
+
+        Where the transaction's id is unknown and nothing may be sent again, no part of the contract tells them apart.
+        """
+        faults = {fault["fault"] for fault in schedule.faults}
+        return (
+            schedule.kind == "add_all"
+            and "webhook_forged" in faults
+            and bool(
+                faults
+                & {"webhook_reordered", "webhook_late", "webhook_lost", "webhook_garbage", "load_crash"}
+            )
+        )
 
     def _judge_batches(self, run: CrashingRun, schedule: Schedule, there: Counter[str]) -> None:
         batches, at = run.ledger.batches(run.summary["load"]), 0
@@ -191,7 +209,7 @@ class Ozonetel(Night):
                 assert batch.delivered <= added <= batch.delivered + batch.uncertain + before, (
                     f"{what}, {added} there"
                 )
-        if not schedule.reading.get("requests_per_minute") and not self.morning:
+        if not schedule.reading.get("requests_per_minute"):
             lost = sum(
                 f["times"] for f in schedule.faults if f["fault"] in CALL_FAULTS and f.get("op") == CALL
             )
@@ -199,9 +217,7 @@ class Ozonetel(Night):
             most = MOST_SENDS + len(schedule.crashes) + lost + put_off
             assert max(batch.attempts for batch in batches) <= most, "sent too often"
 
-    morning = False
-
-    def _judge_pace(self, schedule: Schedule) -> None:
+    def _judge_pace(self) -> None:
         told = self.sandbox.state(self.vendor, rows=False)
         times = [datetime.fromisoformat(one["time"]) for one in told["requests"] if one["op"] == CALL]
         times.sort()  # a call is noted when it ends
