@@ -56,7 +56,7 @@ def test_how_far_a_setting_may_go(
     model: Any, rest: dict[str, Any], name: str, allowed: list[Any], refused: list[Any]
 ) -> None:
     for value in allowed:
-        model.model_validate({**rest, name: value})
+        assert isinstance(model.model_validate({**rest, name: value}), model)
     for value in refused:
         with pytest.raises(ValidationError):
             model.model_validate({**rest, name: value})
