@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from include.leads.packs import version
 from include.leads.reasons import REASONS
 from include.leads.rules import CleanRules, PackRules
 from include.leads.schema import LEAD_COLUMNS
-from include.leads.screening import Screening
+from include.leads.screening import Screening, looks_back
 
 MORNING = datetime(
     2026, 11, 20, 14, 30, tzinfo=UTC
@@ -331,3 +331,20 @@ def test_a_registry_has_the_age_of_its_pack() -> None:
     assert [what.split(" of ")[0] for what in rules.unchecked] == ["the attempt caps"]
     with pytest.raises(ValidationError, match="no rule pack for FR"):
         CleanRules.model_validate({"suppression": [{"name": "x", "file": "x.csv", "registry": "FR"}]})
+
+
+def test_how_far_back_the_rules_of_a_flow_look() -> None:
+    def back(**changes: Any) -> Any:
+        packs = changes.pop("packs", None)
+        calls = {"source": "calls", "dead_days": 1, **changes}
+        return looks_back(CleanRules.model_validate({"calls": calls, "packs": packs}))
+
+    packs = {"countries": ["US"], "calls": "live", "override": {"US": {"attempts": {"max": 8, "hours": 100}}}}
+    assert looks_back(CleanRules()) == timedelta()
+    assert back() == timedelta(days=1)
+    assert back(not_within_hours=30) == timedelta(hours=30)
+    assert back(packs=packs) == timedelta(hours=100)
+    assert back(packs=packs, attempts={"max": 3, "hours": 200}) == timedelta(hours=200)
+    assert back(dead_days=90, packs=packs) == timedelta(days=90)
+    for marks in ({"wrap_code": [9]}, {"dial_status": ["x"]}):
+        assert back(do_not_call=marks) is None, "an opt-out counts however old it is"
