@@ -24,7 +24,6 @@ NO_TEXT = (".gz", ".png", ".xlsx", ".parquet", ".lock", KNOWN)
 MADE = {".venv", ".listkeeper", ".airflow", ".hypothesis", "__pycache__", "logs"} | {
     f".{tool}_cache" for tool in ("pytest", "mypy", "ruff")
 }
-PROCESSES = 2
 
 Found = dict[tuple[str, str], tuple[str, int]]
 """File and hash -> kind and line."""
@@ -49,7 +48,8 @@ def scan(root: Path, names: list[str]) -> Found:
     """What looks like a key in these files."""
     with default_settings():
         secrets = SecretsCollection(root=str(root))
-        secrets.scan_files(*(str(root / name) for name in names), num_processors=PROCESSES)
+        for name in names:
+            secrets.scan_file(str(root / name))
     return {
         (str(Path(name)), one.secret_hash): (one.type, one.line_number)
         for name, one in sorted(secrets, key=lambda pair: (pair[0], pair[1].line_number))
