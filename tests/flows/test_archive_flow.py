@@ -317,13 +317,13 @@ def test_a_lead_called_after_it_was_selected_stays(archive, dialer, monkeypatch)
     picked: list[int] = []
     begin = loop.Archiver._begin
 
-    def called_now(self: Any, batch: Any) -> Any:
+    def called_now(self: Any, batch: Any, lead_ids: list[int]) -> Any:
         if not picked:
-            picked.append(int(self._ids[0]))
+            picked.append(lead_ids[0])
             dialer.edit(
                 picked[0], last_local_call_time=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", status="SALE"
             )
-        return begin(self, batch)
+        return begin(self, batch, lead_ids)
 
     monkeypatch.setattr(loop.Archiver, "_begin", called_now)
     run = archive()
