@@ -60,6 +60,7 @@ campaign: "{campaign}"
 server: "164690088271159234793429225848"
 sftp_root: /home/sftp
 released: true
+when_live: allow
 lookup_seconds: 1
 columns: [{{to: called, from: phone}}]
 guards: {{max_source_age_hours: 999}}
@@ -229,7 +230,10 @@ def test_workers_die_in_an_upload_and_in_an_import(rig: Any) -> None:
     rig.wait("the upload", lambda: [e for e in rig.vendor("isales")["sftp"] if e["op"] == "upload"])
     rig.fault("isales", "late_answer", op="import", seconds=60)
     asking = begin("request")
-    rig.wait("the import", lambda: rig.vendor("isales")["tasks"])
+    rig.wait(
+        "the import",
+        lambda: [t for t in rig.vendor("isales")["tasks"] if t["campaign"] == CAMPAIGNS["request"]],
+    )
     rig.no_faults()
     rig.stack.kill("worker")
 
