@@ -110,6 +110,11 @@ def mask_value(value: Any, *, kept: Collection[str] = ()) -> Any:
     return value
 
 
+def masked(phone: str) -> str:
+    """A phone number with all but its last two digits hidden."""
+    return f"…{phone[-2:]}"
+
+
 def _number(found: re.Match[str]) -> str:
     """What stands for a match of `_DIGITS`: itself, or the mask."""
     text, kind = found.group(), found.lastgroup

@@ -25,6 +25,7 @@ from include.approval import WRITES, Approval, Decision, decide
 from include.flow_files import Recipe
 from include.leads.reasons import FIT_TO_CALL
 from include.leads.schema import OUTCOME_COLUMNS
+from include.masking import masked
 
 PAYLOAD: Final = "payload.csv"
 KEYS: Final = "keys.parquet"
@@ -238,11 +239,6 @@ def check_plan(plan: dict[str, Any], payload: Path, expected_hash: str) -> None:
         raise PlanError("This is not the plan that was decided on. Run the plan step again.")
     if _sha256(payload) != plan["payload_sha256"]:
         raise PlanError("The payload is not the one that was planned. Run the plan step again.")
-
-
-def masked(phone: str) -> str:
-    """A phone number with all but its last two digits hidden."""
-    return f"…{phone[-2:]}"
 
 
 def _cell(source: str, phone: str) -> pl.Expr:

@@ -17,7 +17,7 @@ from include.flow_files import KINDS
 from include.house.told import removed, removed_markdown, run_removed
 from include.leads.phones import to_e164
 from include.leads.schema import STATES
-from include.plan import masked
+from include.masking import masked
 from include.report.run import report_markdown
 from include.staging import RunFolder, run_path
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from include.masking import masked
+
 GAP: Final = r"[ ().\-/]*"
 """What people write between the digits of a number."""
 
@@ -49,8 +51,6 @@ class Person:
     @property
     def masked(self) -> str:
         """What may be shown to tell one request from another."""
-        from include.plan import masked
-
         shown = [] if self.phone is None else [f"a number that ends in {masked(self.phone)}"]
         return " and ".join([*shown, *([] if self.email is None else ["an e-mail address"])])
 

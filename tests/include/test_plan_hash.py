@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.leads.clean import KEPT_COLUMNS
-from include.plan import PlanError, check_plan, masked, plan_hash
+from include.masking import masked
+from include.plan import PlanError, check_plan, plan_hash
 from include.settings import PROJECT_ROOT
 from tests.include.plans import COLUMNS, NOW, SOURCE_TIME, lead, plan, recipe
 
