@@ -42,7 +42,7 @@ def owned_by_others(claims: Sequence[Claim], dag_id: str) -> list[Owned]:
         if claim.dag_id == dag_id:
             continue
         with RunFolder(claim.path).reading("numbers.parquet") as files:
-            numbers = pl.concat([pl.read_parquet(file)["number"] for file in files])
+            numbers = pl.concat([pl.read_parquet(file, glob=False)["number"] for file in files])
         if len(numbers):
             owned.append(Owned(claim.dag_id, numbers))
     return owned

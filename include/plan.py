@@ -106,7 +106,7 @@ def make_plan(
         (parts / name).mkdir(parents=True)
     with (out / PAYLOAD).open("wb") as payload:
         for number, path in enumerate(kept):
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False)
             cells, problem, changed = _cells(frame, recipe)
             changes.update(changed)
             fits = problem.is_null()

@@ -375,9 +375,9 @@ def read_id_file(file: IdFile) -> tuple[pl.DataFrame, datetime]:
             with path.open("rb") as source, local.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
             scan = (
-                pl.scan_parquet(local)
+                pl.scan_parquet(local, glob=False)
                 if local.suffix == ".parquet"
-                else pl.scan_csv(local, infer_schema=False, encoding="utf8-lossy")
+                else pl.scan_csv(local, infer_schema=False, encoding="utf8-lossy", glob=False)
             )
             if file.column not in scan.collect_schema().names():
                 raise SelectionError(f"{path.name} has no column {file.column}; name it with `column:`.")

@@ -25,7 +25,7 @@ class Payload:
 
     def __init__(self, payload: Path, sent: Path) -> None:
         self._cells = pl.read_csv(payload, infer_schema=False).fill_null("")
-        self._keys = pl.read_parquet(sent, columns=["row_key"])["row_key"]
+        self._keys = pl.read_parquet(sent, columns=["row_key"], glob=False)["row_key"]
         self._starts: list[int] = []
         if self._cells.height != len(self._keys):
             raise ValueError("The payload and its row keys differ in length. Run the plan step again.")

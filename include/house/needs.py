@@ -172,7 +172,7 @@ class Needs:
         try:
             with folder.reading("*.parquet") as files:
                 return any(
-                    pl.read_parquet(file, columns=["reason"])["reason"].eq_missing(END_TIME).any()
+                    pl.read_parquet(file, columns=["reason"], glob=False)["reason"].eq_missing(END_TIME).any()
                     for file in files
                 )
         except StagingError:

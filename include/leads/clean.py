@@ -289,7 +289,7 @@ def _write(files: Sequence[Path], lost: pl.DataFrame, out: Path) -> tuple[list[P
     outcome_files: list[Path] = []
     first = 0
     for file in files:
-        decided = pl.read_ipc(file)
+        decided = pl.scan_ipc(file, glob=False).collect()
         here = among(lost, first, decided.height)
         first += decided.height
         decided = decided.join(
@@ -318,7 +318,9 @@ def _check_row_keys(files: Sequence[Path], shares: int) -> None:
     """Raise CleanError if a row key occurs twice: such rows could not be told apart afterwards."""
     repeated = 0
     for share in range(shares):
-        hashes = (pl.read_ipc(file, columns=["row_key"])["row_key"].hash() for file in files)
+        hashes = (
+            pl.scan_ipc(file, glob=False).select("row_key").collect()["row_key"].hash() for file in files
+        )
         keys = pl.concat([part.filter(part % shares == share) for part in hashes]).sort()
         repeated += int((keys[1:] == keys[:-1]).sum())
     if repeated:

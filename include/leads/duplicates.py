@@ -78,7 +78,9 @@ def _competing(files: Sequence[Path], column: str, lost: pl.DataFrame) -> pl.Laz
     if column == "customer_key":
         value = pl.when(value != "").then(value.hash())
     leads = (
-        pl.scan_ipc(list(files)).filter(pl.col("reason").is_null()).join(lost.lazy(), on="row", how="anti")
+        pl.scan_ipc(list(files), glob=False)
+        .filter(pl.col("reason").is_null())
+        .join(lost.lazy(), on="row", how="anti")
     )
     return leads.select("row", "row_key", "uploaded_at", column, value=value)
 

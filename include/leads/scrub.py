@@ -128,7 +128,9 @@ class KeptAnswers:
                 folder.remove()  # every answer in it was too old a day ago
                 continue
             with folder.reading("answers.parquet") as files:
-                parts += [pl.read_parquet(file).filter(pl.col("as_of") >= oldest) for file in files]
+                parts += [
+                    pl.read_parquet(file, glob=False).filter(pl.col("as_of") >= oldest) for file in files
+                ]
         self._known = pl.concat(parts).sort("as_of").unique("key", keep="last")
 
     def check(self, numbers: pl.Series, consent_dates: pl.Series) -> pl.DataFrame:

@@ -101,7 +101,7 @@ def open_rows(payload: Path, sent: Path, size: int, canary: Canary | None = None
     """Lay the plan's payload (CSV) and its row keys (Parquet) side by side, in pieces of a chunk's size."""
     with TemporaryDirectory(prefix="listkeeper-push-") as folder:
         file = Path(folder) / "rows.parquet"
-        cells = pl.scan_csv(payload, infer_schema=False).fill_null("")
+        cells = pl.scan_csv(payload, infer_schema=False, glob=False).fill_null("")
         keys = pl.scan_parquet(sent, glob=False).select(ROW_KEY)
         pl.concat([keys, cells], how="horizontal").sink_parquet(file, row_group_size=size)
         yield Rows(file, size, canary)

@@ -279,7 +279,7 @@ def _standing(files: list[Path]) -> Standing | None:
 
     if not files:
         return None
-    frame = pl.read_parquet(files[0])
+    frame = pl.read_parquet(files[0], glob=False)
     return Standing(frame["number"], frame["customer_key"])
 
 

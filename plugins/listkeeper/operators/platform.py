@@ -270,7 +270,7 @@ class ReconcilePullOperator(Masked, BaseOperator):
         with folder.reading("*.parquet") as files:
             rows = {
                 prefix: sum(
-                    pl.scan_parquet(file).select(pl.len()).collect().item()
+                    pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
                     for file in files
                     if file.name.startswith(prefix)
                 )

@@ -301,7 +301,7 @@ class ArchiveLeadsOperator(SendOperator, ArchiveOperator):
             paths = {path.name: path for path in files}
             plan = json.loads(paths[PLAN].read_text())
             check_plan(plan, paths[SENT], self.planned["hash"])
-            lead_ids = pl.read_parquet(paths[SENT], columns=["lead_id"])["lead_id"]
+            lead_ids = pl.read_parquet(paths[SENT], columns=["lead_id"], glob=False)["lead_id"]
         options = dict(plan["options"])
         size, canary = options.pop("batch_size"), self.canary()
         options.pop("canary", None)

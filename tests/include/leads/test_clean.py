@@ -242,6 +242,13 @@ def test_nothing_in_is_nothing_out(tmp_path: Path, lead_frame: Make) -> None:
         assert (kept.schema, outcomes.schema) == (pl.Schema(KEPT_COLUMNS), pl.Schema(OUTCOME_COLUMNS))
 
 
+def test_a_folder_may_be_named_like_a_pattern(tmp_path: Path, lead_frame: Make) -> None:
+    leads = lead_frame([{"phone1": phone} for phone in ("2012000001", "2012000002", "none")])
+    plain = clean(write(leads, tmp_path / "in"), CleanRules(), tmp_path / "out")
+    odd = clean(write(leads, tmp_path / "in [1]?"), CleanRules(), tmp_path / "out [1]?")
+    assert (odd.kept, odd.outcomes, odd.areas) == (plain.kept, plain.outcomes, plain.areas) and odd.kept == 2
+
+
 def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, lead_frame: Make) -> None:
     leads = lead_frame([{"phone1": f"202555{n:04}"} for n in range(40)])
     out = tmp_path / "out"
