@@ -189,8 +189,38 @@ def test_a_stated_date_wins(tmp_path: Path) -> None:
     csv_file(tmp_path / "l.csv")
     found = read(tmp_path, file="l.csv", as_of=date(2026, 11, 1))
     assert (found.as_of, found.age_days) == (datetime(2026, 11, 1, tzinfo=UTC), 19)
+    tomorrow = read(tmp_path, file="l.csv", as_of=date(2026, 11, 21))  # in zones where it is that day already
+    assert tomorrow.as_of == datetime(2026, 11, 21, tzinfo=UTC)
     with pytest.raises(SuppressionError, match="lies in the future"):
-        read(tmp_path, file="l.csv", as_of=date(2027, 11, 1))
+        read(tmp_path, file="l.csv", as_of=date(2026, 11, 22))
+
+
+def test_what_a_report_says_of_a_list(tmp_path: Path, database: Path) -> None:
+    csv_file(tmp_path / "l.csv")
+    stated = read(tmp_path, file="l.csv", as_of=date(2026, 11, 1), max_age_days=18).about()
+    sha256 = hashlib.sha256((tmp_path / "l.csv").read_bytes()).hexdigest()
+    assert stated == {
+        "name": "own",
+        "rows": 5,
+        "numbers": 2,
+        "unreadable": stated["unreadable"],
+        "as_of": "2026-11-01T00:00:00+00:00",
+        "age_days": 19,
+        "max_age_days": 18,
+        "too_old": True,
+        "sha256": sha256,
+    }
+    undated = read(tmp_path, table="dnc", url_env="DNC_URL", column="the phone").about()
+    assert (undated["as_of"], undated["age_days"], undated["too_old"]) == (None, None, False)
+
+
+def test_rows_of_a_workbook_that_end_before_the_column(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["id", "Phone"], [1, "2025550123"], [2], []):
+        book.active.append(row)
+    book.save(tmp_path / "l.xlsx")
+    found = read(tmp_path, file="l.xlsx")
+    assert found.numbers.to_list() == NUMBERS[:1]
 
 
 def test_hits_are_exact(tmp_path: Path) -> None:
