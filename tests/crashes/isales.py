@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from include.sandbox.faults import Rule
 from include.sandbox.isales_imports import Imports, WorkbookError
 from include.sandbox.sftp import FOLDER, SftpServer
-from tests.crashes.night import ROWS, CrashingRun, Json, Night, Schedule
+from tests.crashes.night import ROWS, CrashingRun, Json, Night, Schedule, lost_answers, turned_away
 from tests.flows.conftest import lead
 
 FILES = 3
@@ -60,24 +60,8 @@ class Isales(Night):
     flows: ClassVar = {"import": FLOW, "canary": FLOW | {"name": "canary", "canary": {"rows": 2}}}
     most_faults = 4
     faults = st.one_of(
-        st.builds(
-            lambda fault, op, nth: {"fault": fault, "op": op, "nth": nth, "seconds": 300},
-            st.sampled_from(["drop_before", "drop_after", "truncated", "broken_json", "late_answer"]),
-            st.sampled_from(["import", "query_imports"]),
-            st.integers(1, 4),
-        ),
-        st.builds(
-            lambda status, op, nth: {
-                "fault": "status",
-                "status": status,
-                "retry_after": 0,
-                "op": op,
-                "nth": nth,
-            },
-            st.sampled_from([401, 429, 500, 503]),
-            st.sampled_from(["import", "query_imports"]),
-            st.integers(1, 4),
-        ),
+        lost_answers(4, ("import", "query_imports")),
+        turned_away(4, ("import", "query_imports")),
         st.builds(
             lambda fault, nth: {"fault": fault, "nth": nth},
             st.sampled_from(["import_error", "import_stuck"]),

@@ -279,6 +279,28 @@ class Night:
         self.totals["green" if first and not first["problems"] else "red"] += 1
 
 
+def lost_answers(most: int, ops: Sequence[str | None] = (None,)) -> st.SearchStrategy[Json]:
+    """One of the first `most` calls (of these operations; None: of any) whose answer does not arrive, or too late."""
+    return st.builds(
+        lambda fault, op, nth: {"fault": fault, "op": op, "nth": nth, "seconds": 300},
+        st.sampled_from(["drop_before", "drop_after", "truncated", "broken_json", "late_answer"]),
+        st.sampled_from(ops),
+        st.integers(1, most),
+    )
+
+
+def turned_away(
+    most: int, ops: Sequence[str | None] = (None,), statuses: Sequence[int] = (401, 429, 500, 503)
+) -> st.SearchStrategy[Json]:
+    """One of the first `most` calls (of these operations; None: of any) that is answered with such a status."""
+    return st.builds(
+        lambda status, op, nth: {"fault": "status", "status": status, "retry_after": 0, "op": op, "nth": nth},
+        st.sampled_from(statuses),
+        st.sampled_from(ops),
+        st.integers(1, most),
+    )
+
+
 def parsed(folder: Path, flow: Json) -> Any:
     """Write a flow file and parse the DAG file of its kind; its tasks are tried again at once."""
     import os
@@ -342,4 +364,4 @@ class _Books:
             (place / name).write_bytes(content)
 
 
-__all__ = ["CrashingRun", "LedgerError", "Night", "Schedule"]
+__all__ = ["CrashingRun", "LedgerError", "Night", "Schedule", "lost_answers", "turned_away"]

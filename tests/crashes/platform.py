@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from hypothesis import strategies as st
 
-from tests.crashes.night import CrashingRun, Json, Night, Schedule
+from tests.crashes.night import CrashingRun, Json, Night, Schedule, lost_answers, turned_away
 from tests.flows.conftest import lead
 
 ROWS, BAD = 7, (2, 6)
@@ -48,26 +48,10 @@ class Platform(Night):
         "canary": FLOW | {"name": "canary", "canary": {"rows": 2, "max_rejected_percent": 50}},
     }
     faults = st.one_of(
-        st.builds(
-            lambda fault, op, nth: {"fault": fault, "op": op, "nth": nth, "seconds": 300},
-            st.sampled_from(["drop_before", "drop_after", "truncated", "broken_json", "late_answer"]),
-            st.sampled_from(
-                ["create_bulk", "create_list", "get_bulk", "list_bulk_errors", "list_leads", "list_lists"]
-            ),
-            st.integers(1, 3),
+        lost_answers(
+            3, ("create_bulk", "create_list", "get_bulk", "list_bulk_errors", "list_leads", "list_lists")
         ),
-        st.builds(
-            lambda status, op, nth: {
-                "fault": "status",
-                "status": status,
-                "retry_after": 0,
-                "op": op,
-                "nth": nth,
-            },
-            st.sampled_from([429, 503, 500, 401]),
-            st.sampled_from(["create_bulk", "create_list", "get_bulk", "list_leads"]),
-            st.integers(1, 3),
-        ),
+        turned_away(3, ("create_bulk", "create_list", "get_bulk", "list_leads")),
         st.builds(
             lambda fault, nth: {"fault": fault, "op": "create_bulk", "nth": nth},
             st.sampled_from(["import_error", "import_loses_row"]),

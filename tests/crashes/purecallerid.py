@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from hypothesis import strategies as st
 
-from tests.crashes.night import ROWS, CrashingRun, Json, Night, Schedule
+from tests.crashes.night import ROWS, CrashingRun, Json, Night, Schedule, turned_away
 from tests.flows.conftest import connection, flow_file, lead, phone
 
 WAIT = {"callback_hours": 0.05}
@@ -44,11 +44,7 @@ class PureCallerId(Night):
             st.sampled_from([5, 300]),
             st.integers(1, 3),
         ),
-        st.builds(
-            lambda status, nth: {"fault": "status", "status": status, "retry_after": 0, "nth": nth},
-            st.sampled_from([429, 503, 500, 401]),
-            st.integers(1, 3),
-        ),
+        turned_away(3),
         st.builds(
             lambda fault, nth: {"fault": fault, "nth": nth, "seconds": 400},
             st.sampled_from(["webhook_lost", "webhook_late", "webhook_garbage"]),

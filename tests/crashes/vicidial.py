@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from hypothesis import strategies as st
 
-from tests.crashes.night import CrashingRun, Json, Night, Schedule
+from tests.crashes.night import CrashingRun, Json, Night, Schedule, lost_answers, turned_away
 
 STEPS = ("select", "plan", "approve", "archive", "reconcile", "report")
 FLOW = {
@@ -36,16 +36,8 @@ class Vicidial(Night):
     load = "archive"
     flows: ClassVar = {"archive": FLOW, "canary": FLOW | {"name": "canary", "canary": {"rows": 30}}}
     faults = st.one_of(
-        st.builds(
-            lambda fault, nth: {"fault": fault, "nth": nth, "seconds": 300},
-            st.sampled_from(["drop_before", "drop_after", "truncated", "broken_json", "late_answer"]),
-            st.integers(1, 6),
-        ),
-        st.builds(
-            lambda status, nth: {"fault": "status", "status": status, "retry_after": 0, "nth": nth},
-            st.sampled_from([429, 503, 500]),
-            st.integers(1, 6),
-        ),
+        lost_answers(6),
+        turned_away(6, statuses=(429, 500, 503)),
         st.builds(
             lambda fault, nth: {"fault": fault, "nth": nth},
             st.sampled_from(

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from include.leads.rules import CallRules, CleanRules, PackRules, ScrubCheck, SuppressionList
+from tests.include.leads.settings import check_edges
 
 
 def test_nothing_needs_to_be_said() -> None:
@@ -66,11 +67,7 @@ SCRUB = {"name": "own", "checks": "registry", "file": "a.csv", "max_age_days": 1
 def test_how_far_a_setting_may_go(
     model: Any, rest: dict[str, Any], name: str, allowed: list[Any], refused: list[Any]
 ) -> None:
-    for value in allowed:
-        assert isinstance(model.model_validate({**rest, name: value}), model)
-    for value in refused:
-        with pytest.raises(ValidationError):
-            model.model_validate({**rest, name: value})
+    check_edges(model, rest, name, allowed, refused)
 
 
 def test_the_age_of_a_registry_is_that_of_its_pack_unless_the_flow_says_less() -> None:
