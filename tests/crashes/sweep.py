@@ -28,10 +28,10 @@ from tests.crashes.points import Crashes, SimulatedCrash, Write, points, writes
 ROOT = Path(__file__).parents[2]
 
 ELSEWHERE = {
-    "Ledger.intend_removal": "tests/include/house/test_house.py",
-    "Ledger.end_removal": "tests/include/house/test_house.py",
-    "Ledger.tell_removed": "tests/include/house/test_house.py",
-    "RunFolder.remove": "tests/include/house/test_house.py",
+    "Ledger.intend_removal": "tests/include/house/test_house_crashes.py",
+    "Ledger.end_removal": "tests/include/house/test_house_crashes.py",
+    "Ledger.tell_removed": "tests/include/house/test_house_crashes.py",
+    "RunFolder.remove": "tests/include/house/test_house_crashes.py",
     "PlatformHook.delete_customer": "tests/flows/test_erasure_flow.py",
     # What an operator does with one call and no ledger: a kill after it is a lost answer.
     "PlatformHook.create_lead": "tests/plugins/operators/test_platform_leads.py",

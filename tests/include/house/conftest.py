@@ -16,7 +16,7 @@ import pytest
 import yaml
 from sqlalchemy import select
 
-from include.house.days import KeepDays
+from include.house.days import CLASSES, KeepDays
 from include.house.house import Cleaned, House, HousePlan
 from include.leads.schema import LEAD_COLUMNS
 from include.ledger import BatchPlan, Ledger, Load
@@ -227,3 +227,35 @@ def estate(
     yield made
     made.ledger.close()
     memory.store.clear()
+
+
+both_storages = pytest.mark.parametrize("storage", ["disk", "object storage"], indirect=True)
+FOREVER: dict[str, Any] = dict.fromkeys(CLASSES, "forever")
+
+
+def gone(done: Any) -> dict[str, int]:
+    return {kept: count["items"] for kept, count in done.removed.items()}
+
+
+ISALES = {
+    "kind": "import_isales", "name": "calls", "source": SOURCE, "vdn_id": 1, "campaign": "c1", "server": "s1",
+    "released": True, "columns": [{"to": "called", "from": "phone"}], "folder": "in",
+}  # fmt: skip
+BOOKS = "import_isales__calls"
+
+
+def uploaded(estate: Estate, *, settled: bool = True, folder: str = "in") -> tuple[str, str]:
+    """A load whose workbook lies on the server; its run's folder and the file's name."""
+    load = estate.load(flow="calls", vendor="isales", dag_id=BOOKS, target="isales:1:c1")
+    stem, run = f"calls-{NIGHT}-{load.id}", run_path(BOOKS, "r", "").rstrip("/")
+    estate.commit(
+        f"{run}/workbooks",
+        "workbooks",
+        facts={"stem": stem, "files": [{"seq": 1, "name": f"{stem}-001.xlsx"}]},
+    )
+    RunFolder(f"{run}/plan").put("plan.json", b'{"options": {"folder": "%s"}}' % folder.encode())
+    estate.date(f"{run}/plan")
+    estate.uploads = {f"{stem}-001.xlsx", "somebody-elses.xlsx"}
+    estate.send(load, "confirmed" if settled else "uncertain")
+    estate.finish(load, "done" if settled else "uncertain")
+    return run, f"{stem}-001.xlsx"
