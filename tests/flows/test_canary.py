@@ -18,10 +18,11 @@ from listkeeper.hooks.platform import PlatformHook
 
 from include import cli
 from include.ledger import Ledger
-from tests.flows import test_import_flow as isales
+from tests.connections import connect_isales
 from tests.flows import test_push_flow as platform
 from tests.flows.campaign import conftest as ozonetel
 from tests.flows.conftest import Vendor, lead, phone
+from tests.flows.imports.conftest import Campaign, import_file
 from tests.flows.loads import append, ringcx
 
 ROWS, FIRST = 12, 4
@@ -85,8 +86,8 @@ KINDS = {
         {"import_hours": SOON},
     ),
     "isales": Kind(
-        lambda **changes: isales.import_file(max_records=5, **changes),
-        lambda sandbox: isales.Campaign(sandbox).sessions,
+        lambda **changes: import_file(max_records=5, **changes),
+        lambda sandbox: Campaign(sandbox).sessions,
         lead,
         lead,  # the sandbox is told which numbers are blacklisted
         lambda sandbox: sandbox.switch("isales", step_seconds=30),
@@ -103,7 +104,7 @@ def vendors(installation, sandbox, monkeypatch):
     from listkeeper.triggers.imports import PlatformImportTrigger
 
     ozonetel.connect(monkeypatch, sandbox)
-    isales.connect(monkeypatch, sandbox)
+    connect_isales(monkeypatch, sandbox)
     platform.connect(monkeypatch, sandbox)
     monkeypatch.setitem(PlatformImportTrigger.__init__.__kwdefaults__, "poll_seconds", 0.02)
     monkeypatch.setattr(platform_requests, "TRIES", 2)
