@@ -6,6 +6,9 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+_TICK = 0.001
+"""Seconds that a sleep may end early, because the server's event loop counts in whole milliseconds."""
+
 
 class Clock:
     """Tells the time in UTC; once set, it runs on from the time that it was set to, at the speed that was set."""
@@ -28,5 +31,5 @@ class Clock:
         self.speed = speed
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep for so many seconds of this clock, at the speed that it has now."""
-        await asyncio.sleep(seconds / self.speed)
+        """Sleep for at least so many seconds of this clock, at the speed that it has now."""
+        await asyncio.sleep(seconds / self.speed + _TICK if seconds > 0 else 0)

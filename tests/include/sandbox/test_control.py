@@ -12,7 +12,9 @@ from time import monotonic, sleep
 
 import httpx
 import pytest
+import uvloop
 
+from include.sandbox.clock import Clock
 from include.sandbox.server import PortTakenError, SandboxServer
 from include.sandbox.switches import PureCallerIdSwitches, Switches
 
@@ -83,6 +85,20 @@ def test_the_clock_runs_faster(purecallerid, small):
     assert load["processingStart"][:10] == "2030-01-02"
     waited = datetime.fromisoformat(load["processingStart"]) - datetime.fromisoformat(load["uploaded"])
     assert timedelta(seconds=120) <= waited < timedelta(minutes=20)
+
+
+def test_no_sleep_ends_early():
+    clock = Clock()
+
+    async def shortest() -> float:
+        async def one() -> float:
+            began = monotonic()
+            await clock.sleep(0.0032)  # no whole number of milliseconds
+            return monotonic() - began
+
+        return min([await one() for _ in range(50)])
+
+    assert uvloop.run(shortest()) >= 0.0032  # the loop that the sandbox's server runs on
 
 
 def test_the_speed_is_told_and_ends_with_the_next_time(small):
