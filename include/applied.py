@@ -81,7 +81,8 @@ def ledger_refusals(
             Refusal(
                 "unfinished_load",
                 f"Load {last.id} put leads on this list, but broke off before it wrote down which: sending them again "
-                f"would call people twice. Clear the load's task in its run ({last.run_id}) first.",
+                f"would call people twice. Clear the load's task in its run ({last.run_id}) first; if the run is gone, "
+                f"`listkeeper resolve {last.id}`.",
             )
         )
     applied = _applied(ledger, flow)

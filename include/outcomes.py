@@ -9,15 +9,15 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
 from include.leads.schema import OUTCOME_COLUMNS
-from include.ledger import Batch
+from include.ledger import Batch, Reconciliation, reconcile
 from include.plan import SENT
-from include.staging import RunFolder
+from include.staging import Manifest, RunFolder
 
 Refused = str | Sequence[str]
 """Why a vendor refused a row: a reason, or a reason and the vendor's words without anything personal."""
@@ -103,6 +103,45 @@ def write_outcomes(
             write(frame, f"batch-{batch.seq:05d}.parquet", ours=never_sent)
         write(_outcome(sent.slice(position), "held", held_reason, None), "held.parquet", ours=True)
     return written
+
+
+def add_up(
+    out: RunFolder,
+    *,
+    rows_in: int,
+    snapshot: RunFolder | None,
+    clean: RunFolder | None,
+    plan: RunFolder | None,
+    sending: RunFolder,
+    batches: Sequence[Batch],
+    held_reason: str,
+    min_valid_share: float = 0.0,
+) -> Reconciliation:
+    """Write where every row of a run ended into its folder `out`, and say whether they add up.
+
+    :param rows_in: rows of the snapshot, as its own step counted them.
+    :param sending: where the step that sent wrote down the rows that the vendor named (`named_rows`).
+
+    The others are as in `write_outcomes` and `reconcile`.
+    """
+    with out.writing() as scratch:
+        written = write_outcomes(
+            scratch,
+            snapshot=snapshot,
+            clean=clean,
+            plan=plan,
+            batches=batches,
+            held_reason=held_reason,
+            named=named_rows(sending),
+        )
+        rows = written.by_state.total()
+        out.commit(scratch, Manifest(kind="outcomes", rows=rows))
+    sent = [batch for batch in batches if batch.state != "planned"]
+    result = reconcile(rows_in, +written.decided, sent, min_valid_share=min_valid_share)
+    if rows == rows_in:
+        return result
+    problem = f"{rows_in:,} rows came in, but the outcome files hold {rows:,}."
+    return replace(result, problems=(*result.problems, problem))
 
 
 def named_rows(folder: RunFolder) -> dict[int, dict[str, Refused]]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from include.cli.answers import Answer
+from include.cli.answers import Answer, CommandError
 from include.cli.lookups import flow_of, opened_ledger, vendors
-from include.flow_files import Delivery, KeepHouse, load_flows
+from include.flow_files import ArchiveFlow, Delivery, KeepHouse, load_flows
 from include.house.days import KeepDays
 from include.ledger import Ledger, Load
 from include.staging import RunFolder, run_path
 
 
 def resolve(asked: argparse.Namespace) -> Answer:
-    """Settle a load that ended uncertain, as a person found it at the vendor."""
+    """Settle a load that ended uncertain, or that nobody ended, as a person found it at the vendor."""
     with opened_ledger() as ledger:
         load = ledger.load(asked.load)
         flow = flow_of(load.dag_id)
+        if load.state == "open":
+            _end(ledger, load, archives=isinstance(flow, ArchiveFlow), delivered=asked.delivered)
         again = not asked.delivered and flow is not None and flow.safe_to_resend
         load = ledger.resolve(
             load.id,
@@ -30,6 +32,31 @@ def resolve(asked: argparse.Namespace) -> Answer:
     told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     text = f"Load {load.id} is {load.verdict}: {told}."
     return Answer(asdict(load), text)
+
+
+def _end(ledger: Ledger, load: Load, *, archives: bool, delivered: bool) -> None:
+    """End a load in the place of its own run, which was deleted and does it no more: what went out is uncertain."""
+    from include.outcomes import add_up
+
+    ledger.require_idle(load.id)
+    batches = ledger.batches(load.id)
+    if delivered and all(batch.state == "planned" for batch in batches):
+        raise CommandError(f"Nothing of load {load.id} was sent: only --not-delivered can be true of it.")
+
+    def folder(step: str) -> RunFolder:
+        return RunFolder(run_path(load.dag_id, load.run_id, step))
+
+    result = add_up(
+        folder("outcomes"),
+        rows_in=load.rows_in,
+        snapshot=None,
+        clean=folder("select" if archives else "clean"),
+        plan=folder("plan"),
+        sending=folder("archive" if archives else "load"),
+        batches=batches,
+        held_reason="not_sent",
+    )
+    ledger.finish_load(load.id, state="uncertain", counts=result.counts, verdict="uncertain")
 
 
 def _applied(ledger: Ledger, load: Load, *, delivered: bool) -> str:

@@ -116,7 +116,7 @@ class Needs:
         """Whether a load that is meant has not ended, or may have arrived without anybody knowing."""
         for load in self._holding.unfinished:
             if of(load):
-                return f"load {load.id} of {load.flow} has not ended"
+                return f"load {load.id} of {load.flow} has not ended (if its run is gone: listkeeper resolve)"
         for load in self._holding.unresolved:
             if of(load):
                 return f"load {load.id} of {load.flow} is not resolved"

@@ -59,8 +59,8 @@ def digest(
     return hashlib.sha256(link.encode()).hexdigest()
 
 
-def about(connection: Connection, kind: str, load_id: str) -> list[dict[str, Any]]:
-    """Bodies of the records of one kind about one load or request, oldest first."""
+def about(connection: Connection, kind: str, load_id: str | None) -> list[dict[str, Any]]:
+    """Bodies of the records of one kind about one load or request (None: about neither), oldest first."""
     query = select(evidence.c.body).where(evidence.c.kind == kind, evidence.c.load_id == load_id)
     return [body for (body,) in connection.execute(query.order_by(evidence.c.seq))]
 

@@ -265,6 +265,12 @@ class Ledger:
         with self._store.write() as connection:
             targets.release(connection, loads.find(connection, load_id))
 
+    def require_idle(self, load_id: str) -> None:
+        """Refuse (LoadBusyError) while the load holds its list: its task is at work, or waits for the vendor."""
+        with self._store.read() as connection:
+            load = loads.find(connection, load_id)
+            targets.require_idle(targets.find(connection, load.target), load, self._now())
+
     def mark_applied(self, load_id: str, applied: str) -> bool:
         """Write down what is on the list now: this load's plan, and `applied`, its keys' path in staging.
 
@@ -545,8 +551,8 @@ class Ledger:
         with self._store.write() as connection:
             return evidence.append(connection, kind, load_id, body, self._now())
 
-    def records(self, kind: str, load_id: str) -> list[dict[str, Any]]:
-        """What the evidence says of one kind about one load or request, oldest first."""
+    def records(self, kind: str, load_id: str | None) -> list[dict[str, Any]]:
+        """What the evidence says of one kind about one load or request (None: about neither), oldest first."""
         with self._store.read() as connection:
             return evidence.about(connection, kind, load_id)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from include.ledger import batches, evidence, loads, targets
-from include.ledger.errors import CountsError, LoadBusyError, NotUncertainError
+from include.ledger.errors import CountsError, NotUncertainError
 from include.ledger.records import Batch, Load
 
 
@@ -29,9 +29,7 @@ def resolve(
     """
     if load.state != "uncertain" or load.counts is None:
         raise NotUncertainError(load.id, load.state)
-    target = targets.find(connection, load.target, locked=True)
-    if target.lock_load_id == load.id and target.lock_until is not None and target.lock_until > now:
-        raise LoadBusyError(load.id, target.lock_until)
+    targets.require_idle(targets.find(connection, load.target, locked=True), load, now)
     open_batches = [
         batch
         for batch in batches.of_load(connection, load.id)

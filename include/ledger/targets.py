@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select, update
 from include.ledger import approvals, vendors
 from include.ledger.errors import (
     ClaimLostError,
+    LoadBusyError,
     OlderSourceError,
     PlanOnlyError,
     TargetLockedError,
@@ -77,6 +78,12 @@ def require_claim(connection: Connection, load: Load, now: datetime) -> None:
     approvals.require_word(load)
     if target.lock_load_id != load.id or target.lock_until is None or target.lock_until <= now:
         raise ClaimLostError(target.key, load.id)
+
+
+def require_idle(target: Target, load: Load, now: datetime) -> None:
+    """Refuse while the load holds its list: its task is at work, or waits for the vendor."""
+    if target.lock_load_id == load.id and target.lock_until is not None and target.lock_until > now:
+        raise LoadBusyError(load.id, target.lock_until)
 
 
 def renew(connection: Connection, load: Load, ttl: timedelta, now: datetime) -> None:

@@ -70,7 +70,8 @@ def ledger(place):
 def run(ledger):
     """Make a run as the DAG does, by hand: snapshot, clean, plan, load, outcomes. The vendor never answers."""
 
-    def make(run_id="r1", *, refused=False, answers=False):
+    def make(run_id="r1", *, refused=False, answers=False, breaks_off=None):
+        """Make one run. `breaks_off` is the moment at which it is gone for ever: before, while or after sending."""
         flow = read_flow_file(Path(os.environ["LISTKEEPER_FLOWS"]) / "ringcx.yaml")
         assert isinstance(flow, PureCallerIdFlow)
         snapshot = RunFolder(f"snapshots/callers/{NIGHT}/{run_id}")
@@ -137,10 +138,14 @@ def run(ledger):
             rows_in=result.rows_in,
         )
         sent = plan["to_send"]
+        if breaks_off == "before":
+            return load
         if not refused:
             ledger.claim_target(load.id, timedelta(hours=1))
             ledger.plan_batches(load.id, [BatchPlan(1, sent, plan["payload_sha256"])])
             ledger.intend(load.id, 1)
+            if breaks_off == "while":
+                return load
             if answers:
                 counts = {"total": sent, "valid": sent}
                 ledger.settle(
@@ -151,6 +156,8 @@ def run(ledger):
                     load.id, 1, "uncertain", delivered=0, rejected=0, uncertain=sent, vendor_counts={}
                 )
             ledger.release_target(load.id)
+        if breaks_off == "after":
+            return load
         with ended.writing() as scratch:
             written = write_outcomes(
                 scratch,
@@ -467,6 +474,45 @@ def test_resolve_refuses_what_is_not_uncertain(call, run):
     assert code == 1
     assert "is done, not uncertain" in text
     assert call("resolve", "nobody", "--delivered", *WHO, "--json")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "counts"),
+    [("--delivered", Counts(5, delivered=3, rejected=2)), ("--not-delivered", Counts(5, rejected=5))],
+)
+def test_a_load_whose_run_is_gone_can_be_resolved(call, run, ledger, word, counts):
+    load = run(breaks_off="after")
+    assert ledger.load(load.id).state == "open"
+    code, answer = call("resolve", load.id, word, *WHO, "--json")
+    assert (code, Counts(**answer["counts"])) == (0, counts)
+    assert ledger.unresolved(TARGET) == [] and ledger.holding().unfinished == ()
+    assert RunFolder(run_path(load.dag_id, load.run_id, "outcomes")).manifest().rows == 5
+    assert (ledger.target(TARGET).applied is None) == (word == "--not-delivered")
+    assert ledger.verify() == []
+
+
+def test_a_load_that_is_sure_of_its_rows_only_needs_its_end(call, run, ledger):
+    load = run(answers=True, breaks_off="after")
+    assert call("resolve", load.id, "--delivered", *WHO)[0] == 0
+    assert ledger.load(load.id).counts == Counts(5, delivered=3, rejected=2)
+    assert ledger.target(TARGET).applied_rows == 3, "the next plan must know what is on the list"
+
+
+def test_a_load_at_work_is_not_resolved(call, run, ledger):
+    load = run(breaks_off="while")
+    code, text = call("resolve", load.id, "--delivered", *WHO)
+    assert code == 1 and "is at work and holds its list until" in text
+    assert ledger.load(load.id).counts is None
+
+
+def test_of_a_load_that_sent_nothing_nothing_was_delivered(call, run, ledger):
+    load = run(breaks_off="before")
+    code, text = call("resolve", load.id, "--delivered", *WHO)
+    assert code == 1 and "only --not-delivered can be true" in text
+    assert ledger.load(load.id).state == "open"
+    assert call("resolve", load.id, "--not-delivered", *WHO)[0] == 0
+    assert ledger.load(load.id).counts == Counts(5, rejected=2, held=3)
+    assert ledger.holding().unfinished == ()
 
 
 def test_pause_and_resume_by_flow_and_by_key(call, run, ledger):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -42,10 +41,10 @@ class ReconcileOperator(RunOperator):
         self.steps = tuple(steps)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from include.ledger import UnknownLoadError, reconcile
-        from include.outcomes import named_rows, write_outcomes
+        from include.ledger import UnknownLoadError
+        from include.outcomes import add_up
         from include.plan import HELD_REASON, PLAN
-        from include.staging import Manifest, RunFolder
+        from include.staging import RunFolder
         from listkeeper.hooks.ledger import open_ledger
 
         ledger = open_ledger()
@@ -67,30 +66,20 @@ class ReconcileOperator(RunOperator):
         decision = planned.get("decision")
         if decision in WRITES:
             decision = "apply" if approved else "ask"
-        out = run_folder(context, "outcomes")
-        with out.writing() as scratch:
-            written = write_outcomes(
-                scratch,
-                snapshot=RunFolder(found["snapshot"]) if found else None,
-                clean=clean if ti.xcom_pull(task_ids=cleaning) else None,
-                plan=plan_folder if planned else None,
-                batches=batches,
-                held_reason=(canary.HELD_REASON if stopped else None)
-                or (ti.xcom_pull(task_ids=sending) or {}).get("held_reason")
-                or (HELD_REASON[decision] if decision else "not_sent"),
-                named=named_rows(run_folder(context, sending)),
-            )
-            out.commit(scratch, Manifest(kind="outcomes", rows=sum(written.by_state.values())))
-        rows_in = found.get("rows_in", 0)
-        result = reconcile(
-            rows_in,
-            Counter({state: n for state, n in written.decided.items() if n}),
-            [batch for batch in batches if batch.state != "planned"],
+        result = add_up(
+            run_folder(context, "outcomes"),
+            rows_in=found.get("rows_in", 0),
+            snapshot=RunFolder(found["snapshot"]) if found else None,
+            clean=clean if ti.xcom_pull(task_ids=cleaning) else None,
+            plan=plan_folder if planned else None,
+            sending=run_folder(context, sending),
+            batches=batches,
+            held_reason=(canary.HELD_REASON if stopped else None)
+            or (ti.xcom_pull(task_ids=sending) or {}).get("held_reason")
+            or (HELD_REASON[decision] if decision else "not_sent"),
             min_valid_share=getattr(self.flow, "min_valid_share", 0.0),
         )
         problems = [*result.problems, *self._problems(context, found, decision)]
-        if (rows := sum(written.by_state.values())) != rows_in:
-            problems.append(f"{rows_in:,} rows came in, but the outcome files hold {rows:,}.")
         verdict = self._verdict(decision, problems, result.counts.uncertain)
         if planned:
             try:
