@@ -14,6 +14,8 @@ Messages name the vendor, the operation and what to do; never a key, a phone num
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import ClassVar, Final
 
 LONGEST_RETRY_AFTER: Final = 86_400.0
@@ -30,6 +32,9 @@ class VendorError(Exception):
 
     again: ClassVar[bool] = False
     """Whether the same request may succeed later without a person changing anything."""
+
+    after_loss: bool = False
+    """Whether the answer to an earlier try of the same request was lost: that one may have been carried out."""
 
     def __init__(self, vendor: str, message: str, *, http_status: int | None = None) -> None:
         super().__init__(message)
@@ -78,10 +83,18 @@ class UnexpectedAnswerError(VendorError):
     again = True
 
 
-def retry_after_seconds(value: str | None, default: float = 5.0) -> float:
-    """Read a `Retry-After` header in seconds, at most a day; anything else (a date, nothing) gives the default."""
+def retry_after_seconds(value: str | None, default: float = 5.0, *, now: datetime | None = None) -> float:
+    """How many seconds a `Retry-After` header asks us to wait, at most a day; the default where it tells nothing.
+
+    It holds seconds, or the date (RFC 9110) after which we may ask again.
+
+    :param now: what a date is compared with, aware; our own clock when left out.
+    """
     try:
         seconds = float(value or "")
     except ValueError:
-        return default
+        try:
+            seconds = (parsedate_to_datetime(value or "") - (now or datetime.now(UTC))).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return default
     return min(max(0.0, seconds), LONGEST_RETRY_AFTER) if math.isfinite(seconds) else default

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -48,7 +48,12 @@ def test_an_error_carries_vendor_and_status():
         (None, 5),
         ("", 5),
         ("soon", 5),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", 5),
+        ("Wed, 21 Oct 2026", 5),
+        ("Wed, 21 Oct 2026 07:28:30 -0000", 5),
+        ("Wed, 21 Oct 2026 07:28:30 GMT", 30),
+        ("Wed, 21 Oct 2026 09:28:30 +0200", 30),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 0),
+        ("Wed, 21 Oct 9026 07:28:00 GMT", 86_400),
         ("nan", 5),
         ("inf", 5),
         ("1e400", 5),
@@ -56,7 +61,8 @@ def test_an_error_carries_vendor_and_status():
     ],
 )
 def test_retry_after(header, seconds):
-    assert errors.retry_after_seconds(header) == seconds
+    now = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
+    assert errors.retry_after_seconds(header, now=now) == seconds
     timedelta(
         seconds=errors.retry_after_seconds(header)
     )  # what the retry policy makes of it must be possible
