@@ -18,7 +18,8 @@ from include.zones import Zone, next_at
 if TYPE_CHECKING:
     import polars as pl
 
-Dialled = Annotated[str, StringConstraints(pattern=r"^[0-9*#]*$", max_length=9)]
+Prefix = Annotated[str, StringConstraints(pattern=r"^[0-9*#]*$", max_length=9)]
+Caller = Annotated[str, StringConstraints(pattern=rf"^[0-9*#+]{{1,{isales_rows.LONGEST['caller']}}}$")]
 
 
 class IsalesFlow(Delivery):
@@ -62,7 +63,7 @@ class IsalesFlow(Delivery):
         description="international: country code and number, without +. national: without the country code, for "
         "numbers of clean.region only.",
     )
-    number_prefix: Dialled = Field(
+    number_prefix: Prefix = Field(
         "", description="Digits in front of every number, in quotes, such as 00 or a line's 9."
     )
     every_number: bool = Field(
@@ -79,7 +80,7 @@ class IsalesFlow(Delivery):
     number_types: dict[PhoneField, Text] = Field(
         {}, description="Phone field -> kind of its number, as the campaign knows it."
     )
-    caller: Dialled | None = Field(
+    caller: Caller | None = Field(
         None, description="Caller's number of all rows, in quotes; or map a column to caller."
     )
     intelligent_ivr: bool = Field(

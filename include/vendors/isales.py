@@ -39,6 +39,8 @@ MAX_FILE_NAME: Final = 100
 MAX_FILE_PATH: Final = 200
 """Characters (IS-6)."""
 
+_NOT_IN_PATH: Final = re.compile(r"[\\\x00-\x1f\x7f]|\.\.")
+
 STARTED: Final = "2"
 PAUSED: Final = "3"
 FINISHED: Final = "4"
@@ -207,17 +209,15 @@ def read_time(text: str) -> tuple[int, int]:
 
 
 def file_name_problem(name: str) -> str | None:
-    """Why the vendor would not take a file by this name (IS-6), None when it would."""
-    if not name.endswith(".xlsx") or len(name) > MAX_FILE_NAME or re.search(r"[/\\\x00-\x1f\x7f]", name):
-        return (
-            f"a file's name must end in .xlsx, have at most {MAX_FILE_NAME} characters, and hold no / or \\"
-        )
+    """Why the vendor would not take a file by this name (IS-6, IS-9), None when it would."""
+    if not name.endswith(".xlsx") or len(name) > MAX_FILE_NAME or "/" in name or _NOT_IN_PATH.search(name):
+        return f"a file's name must end in .xlsx, have at most {MAX_FILE_NAME} characters, and hold no /, \\ or .."
     return None
 
 
 def folder_problem(folder: str) -> str | None:
     """Why the vendor would not take this folder (IS-6), None when it would."""
-    if len(folder) > MAX_FILE_PATH or ".." in folder.split("/") or re.search(r"[\\\x00-\x1f\x7f]", folder):
+    if len(folder) > MAX_FILE_PATH or _NOT_IN_PATH.search(folder):
         return f"folder: must have at most {MAX_FILE_PATH} characters and hold no .., \\ or control character"
     return None
 
@@ -247,7 +247,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, clock: str
 
     :param clock: what `clock_advice` says of this answer.
 
-    Codes are compared as whole text. An HTTP 200 that cannot be read raises UnexpectedAnswerError: whether it was
+    Codes are compared as whole text. A 2xx that cannot be read raises UnexpectedAnswerError: whether it was
     done is unknown then, and also after a 5xx other than 503 (LostAnswerError).
     """
     if status in (401, 403):
@@ -269,7 +269,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, clock: str
             f"iSales failed (HTTP {status}); whether it did what it was asked is unknown.",
             http_status=status,
         )
-    if status != 200:
+    if not 200 <= status < 300:
         advice = (
             "its gateway wants another Content-Type" if status == 415 else "check the host of the connection"
         )
@@ -326,9 +326,11 @@ def taken_import(error: UnexpectedAnswerError) -> ImportTakenError:
 
 def _code(found: Mapping[str, Any]) -> str:
     """The code of an answer, which stands in it once or twice."""
-    codes = {found[name] for name in ("resultCode", "returnCode") if found.get(name) is not None}
-    if len(codes) != 1 or not isinstance(code := codes.pop(), str):
-        raise unexpected("it carries no code" if not codes else "its two codes differ, or are no text")
+    codes = [found[name] for name in ("resultCode", "returnCode") if found.get(name) is not None]
+    if not codes:
+        raise unexpected("it carries no code")
+    if not isinstance(code := codes[0], str) or codes[-1] != code:
+        raise unexpected("its two codes differ, or are no text")
     return code
 
 

@@ -40,7 +40,7 @@ LONGEST: Final[Mapping[str, int]] = {
     "callData": 1024,
     "customField": 200,
 }
-"""Characters of a column."""
+"""Characters of a column, as Java counts them: one beyond the basic plane is two."""
 
 MAX_NUMBER: Final = 24
 """Characters of each number in `called`."""
@@ -171,7 +171,7 @@ def called_problem(cell: str) -> str | None:
 
 def session_id(row_key: str) -> str:
     """A row's `sessionId`, the same in every load: its key, or a hash of one that is too long."""
-    if len(row_key) <= LONGEST["sessionId"]:
+    if len(row_key.encode("utf-16-le")) <= 2 * LONGEST["sessionId"]:
         return row_key
     return hashlib.blake2b(row_key.encode(), digest_size=LONGEST["sessionId"] // 2).hexdigest()
 
@@ -234,8 +234,10 @@ def _session_ids(leads: pl.DataFrame, given: pl.Series | None) -> tuple[pl.Serie
     """The column sessionId, and how many row keys were too long for it."""
     import polars as pl
 
+    from include.workbooks import utf16_length
+
     keys = leads["row_key"]
-    long = keys.str.len_chars() > LONGEST["sessionId"]
+    long = leads.select(utf16_length(pl.col("row_key")) > LONGEST["sessionId"]).to_series()
     if long.any():
         rows = long.arg_true()
         keys = keys.scatter(rows, [session_id(key) for key in keys.gather(rows)])

@@ -82,6 +82,8 @@ def test_what_it_stands_for(read):
             },
             "callData as a whole or field by field",
         ),
+        ({"caller": "1" * 25}, "caller: String should match"),
+        ({"caller": ""}, "caller: String should match"),
         (
             {"caller": "1", "columns": [*CALLED, {"to": "caller", "from": "data.x"}]},
             "give the number here or map",
@@ -92,6 +94,11 @@ def test_mistakes_name_key_and_rule(read, changes, words):
     with pytest.raises(FlowFileError) as error:
         read(**changes)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("caller", ["4008", "+862161234567", "1" * 24])
+def test_a_caller_has_up_to_24_characters(read, caller):
+    assert read(caller=caller).caller == caller
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,20 @@ class IsalesHook(VendorHook):
             )
         self._line = None if line == "auto" else line == "true"
         self._locale = str(extras.get("locale", ""))
-        names = str(extras.get("signed_headers", ";".join(SIGNED_HEADERS))).lower().split(";")
+        names = {
+            name.strip()
+            for name in str(extras.get("signed_headers", ";".join(SIGNED_HEADERS))).lower().split(";")
+        }
+        if not names <= set(SIGNED_HEADERS):
+            raise ValueError(
+                f"Connection {self.http_conn_id}: the extra signed_headers may hold {', '.join(SIGNED_HEADERS)}, "
+                "parted by semicolons."
+            )
         try:
             self._signer = Signer(
                 connection.login or "",
                 connection.password or "",
-                tuple(names),
+                tuple(sorted(names)),
                 str(extras.get("milliseconds", True)).lower() == "true",
             )
         except ValueError as error:

@@ -117,6 +117,9 @@ def test_session_ids_are_stable_and_fit():
     assert (
         len(session_id(long)) == 32 and session_id(long) != session_id(long + "k") and reasons == [None] * 3
     )
+    rows, reasons = shaped({"row_key": "😀" * 16}, {"row_key": "😀" * 17})  # as Java counts: 32 and 34
+    assert [row["sessionId"] for row in rows] == ["😀" * 16, session_id("😀" * 17)] and reasons == [None] * 2
+    assert len(session_id("😀" * 17)) == 32
     rows, reasons = shaped({}, {}, {}, cells={"sessionId": ["C-1", None, "x" * 33]})
     assert [row["sessionId"] for row in rows] == ["C-1", "1", "x" * 33]
     assert reasons == [None, None, "text_too_long"]

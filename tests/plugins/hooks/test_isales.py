@@ -134,7 +134,13 @@ def test_the_language_of_the_words(tenant):
 
 
 @pytest.mark.parametrize(
-    "extra", [{"signed_headers": "host"}, {"milliseconds": False}, {"empty_query_line": False}]
+    "extra",
+    [
+        {"signed_headers": "host"},
+        {"signed_headers": "Host; Content-Type;host"},
+        {"milliseconds": False},
+        {"empty_query_line": False},
+    ],
 )
 def test_settings_of_the_signature_that_the_server_takes(tenant, extra):
     tenant.connect(
@@ -220,6 +226,8 @@ def test_the_sandbox_s_clock_at_its_tolerance(tenant):
         (None, {}),
         ("a/b", {}),
         ("ak", {"signed_headers": "content-type"}),
+        ("ak", {"signed_headers": "host;x-date"}),
+        ("ak", {"signed_headers": "host,content-type"}),
         ("ak", {"empty_query_line": "perhaps"}),
         ("ak", {"vdn": 1}),
     ],
