@@ -28,14 +28,16 @@ CALLBACK_FIELDS: Final = (
 def callback_record(body: bytes) -> dict[str, str]:
     """The fields of a callback, blanks stripped, the same for every shape in which the vendor may send it (OZ-11).
 
-    Shapes: JSON with `data` as an object or as JSON text, a form with a field `data`, and the page's sample, which is
-    no JSON because its inner quotes are not escaped. Raises UnexpectedAnswerError for anything else.
+    Shapes: JSON with `data` as an object or as JSON text, a form (of either kind) with a field `data`, and the page's
+    sample, which is no JSON because its inner quotes are not escaped; that page prints blanks inside the address of the
+    failed rows, too. Raises UnexpectedAnswerError for anything else.
     """
     text = body.decode("utf-8-sig", "replace").strip()
-    for read in (_in_json, _in_form, _in_sample):
+    for read in (_in_json, _in_form, _in_parts, _in_sample):
         found = read(text)
         if isinstance(found, Mapping) and words(found.get("transactionId")) and words(found.get("status")):
-            return {name: words(found.get(name)) for name in CALLBACK_FIELDS}
+            record = {name: words(found.get(name)) for name in CALLBACK_FIELDS}
+            return record | {"failedFilePath": "".join(record["failedFilePath"].split())}
     raise UnexpectedAnswerError(VENDOR, "This is no callback of an Ozonetel load.")
 
 
@@ -51,6 +53,11 @@ def _in_form(text: str) -> Any:
     except ValueError:
         return None
     return read_json(data)
+
+
+def _in_parts(text: str) -> Any:
+    part = re.search(r'name="data"[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n(.*?)\r?\n--', text, re.DOTALL)
+    return read_json(part[1]) if part and text.startswith("--") else None
 
 
 def _in_sample(text: str) -> Any:

@@ -22,12 +22,17 @@ from include.vendors.ozonetel import (
 )
 from tests.include.vendors.ozonetel.samples import LONG_ID, RECORD
 
-PRINTED = {**RECORD, "failedFilePath": f" {RECORD['failedFilePath']} "}  # with stray spaces, as on the page
+PRINTED = {**RECORD, "failedFilePath": " " + RECORD["failedFilePath"].replace("?", "? ") + " "}
+"""With stray spaces, as on the page."""
 
 CALLBACK_SHAPES = {
     "object": json.dumps({"data": PRINTED}),
     "string": json.dumps({"data": json.dumps(PRINTED)}),
     "form": "data=" + quote_plus(json.dumps(PRINTED)),
+    "parts": (
+        '--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n--b\r\nContent-Disposition: form-data; '
+        f'name="data"\r\nContent-Type: text/plain\r\n\r\n{json.dumps(PRINTED)}\r\n--b--\r\n'
+    ),
     "raw_unescaped": '{"data":"' + json.dumps(PRINTED) + '"}',
 }
 
