@@ -24,6 +24,7 @@ COLUMNS: Final = (
 LONGEST_DELAY: Final = 7200
 _LONGEST: Final = {"sessionId": 32, "caller": 24, "callData": 1024, "customField": 200}
 _NUMBER: Final = re.compile(r"[0-9*#]{1,24}", re.ASCII)
+_LONG_NUMBER: Final = re.compile(r":\s*[0-9]{19}")
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}", re.ASCII)
 
 
@@ -115,8 +116,9 @@ def _record(cells: dict[str, str], *, call_data_is_json: bool) -> Record:
 def _called(text: str) -> list[Any]:
     """Read the list of numbers: JSON, or the template's with single quotes."""
     try:
-        entries = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        # orjson makes a float of a bare number with more digits than 64 bits hold.
+        entries = json.loads(text) if _LONG_NUMBER.search(text) else orjson.loads(text)
+    except ValueError:
         entries = _read(json.loads, text.replace("'", '"'))
     if not isinstance(entries, list) or not entries:
         raise RowError
@@ -137,5 +139,5 @@ def _number(entry: Any) -> str:
 def _read(parse: Callable[[str], Any], text: str) -> Any:
     try:
         return parse(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RowError from None

@@ -43,6 +43,8 @@ MADE_UP_ID: Final = "f" * 24
 
 Json = dict[str, Any]
 
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+
 _STYLE: Final = Style(
     vendor="purecallerid",
     write=lambda event: (orjson.dumps(event), WEBHOOK_HEADERS),
@@ -56,7 +58,7 @@ def error_body(error: HTTPException, now: datetime) -> Json:
     return {
         "timestamp": _stamp(now),
         "status": error.status_code,
-        "error": HTTPStatus(error.status_code).phrase,
+        "error": _PHRASES.get(error.status_code, ""),
         "message": error.detail,
         "path": PATH,
     }
@@ -125,7 +127,7 @@ class PureCallerId:
         """Store the file, answer with the list object, and go on in the background."""
         if request.headers.get("x-api-key") != KEY:
             raise HTTPException(401, "The API key is missing or not known.")
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise HTTPException(415, "Send multipart/form-data.")
         form = await request.form()  # files beyond 1 MB are on disk, not in memory
         file = form.get("file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from itertools import islice
@@ -61,7 +62,11 @@ def read_request(text: str, dialer: Dialer, file: IO[bytes], *, allow_http: bool
 def _check_webhook(url: Any, *, allow_http: bool) -> None:
     if url is None:
         return
-    parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
+    try:
+        parts = urlsplit(url if isinstance(url, str) and not re.search(r"\s", url) else "")
+        _ = parts.port  # out of range, or no number
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme == "http" and allow_http and parts.hostname in LOOPBACK:
         return
     if parts.scheme != "https" or not parts.hostname:

@@ -223,6 +223,8 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> ListLoa
         status,
         "Check mode, list, columns and dedupe of the flow file, and that the webhook address is https.",
     )
+    if status < 400 or status in (405, 415):
+        advice = "Lists are not loaded there: check the host of the connection."
     raise RequestRefusedError(
         VENDOR, f"PureCallerID refused the load (HTTP {status}). {advice}", http_status=status
     )

@@ -255,6 +255,9 @@ def test_empty_or_unreadable_file(purecallerid, file):
         ("https://", True, 400),
         ("nonsense", True, 400),
         (7, True, 400),
+        ("https://[bad", True, 400),
+        ("https://a b.example/x", True, 400),
+        ("https://a.example:99999/x", True, 400),
     ],
 )
 def test_case_17_webhook_url(purecallerid, url, allowed, status):
@@ -320,6 +323,13 @@ def test_case_24_other_methods(purecallerid):
     for method in ("GET", "PUT", "DELETE"):
         answer = purecallerid.http.request(method, PATH)
         assert (answer.status_code, answer.json()["status"]) == (405, 405)
+
+
+@pytest.mark.parametrize("status", [520, 599])
+def test_a_status_without_a_name(purecallerid, status):
+    purecallerid.server.fault("purecallerid", "status", status=status)
+    answer = purecallerid.post([A])
+    assert (answer.status_code, answer.json()["status"], answer.json()["error"]) == (status, status, "")
 
 
 def test_case_25_not_multipart(purecallerid):
