@@ -146,6 +146,7 @@ def row_problems(cells: pl.DataFrame) -> pl.Series:
     return pl.select(
         problem=pl.coalesce(
             called,
+            pl.when(_not_a_time(cells)).then(pl.lit("recycleTime is no time written yyyy-mm-dd hh:mm:ss")),
             pl.when(_too_long(cells)).then(pl.lit("a text is longer than the vendor takes")),
             pl.when(_illegal(cells)).then(pl.lit("a text holds a character that no workbook holds")),
         )
@@ -299,6 +300,17 @@ def _local_times(texts: pl.Series, zone: str) -> pl.Series:
     local = pl.coalesce(aware.dt.convert_time_zone(zone), here)
     written = pl.when(local.dt.year().is_between(1, 9999)).then(local.dt.strftime("%Y-%m-%d %H:%M:%S"))
     return texts.to_frame("text").select(written=written)["written"]
+
+
+def _not_a_time(cells: pl.DataFrame) -> pl.Series:
+    import polars as pl
+
+    if "recycleTime" not in cells.columns:
+        return pl.repeat(value=False, n=cells.height, eager=True)
+    text = pl.col("recycleTime").replace("", None)
+    fits = text.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$")
+    time = text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False)
+    return cells.select(wrong=text.is_not_null() & (~fits | time.is_null()))["wrong"]
 
 
 def _too_long(cells: pl.DataFrame) -> pl.Series:

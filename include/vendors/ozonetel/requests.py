@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 import orjson
 from urllib3.filepost import encode_multipart_formdata
 
+from include.vendors.errors import RequestRefusedError
+
 VENDOR: Final = "ozonetel"
 
 DEFAULT_HOST: Final = "https://in1-ccaas-api.ozonetel.com"
@@ -80,7 +82,15 @@ def safe_to_resend(duplicates: Duplicates) -> bool:
 
 
 def bulk_data(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The field `bulkData`: header names and rows as JSON text. A Priority goes as a number, all else as text."""
+    """The field `bulkData`: header names and rows as JSON text. A Priority goes as a number, all else as text.
+
+    Raises RequestRefusedError for more rows than the vendor takes, or none: no such request goes out.
+    """
+    rows = list(rows)
+    if not 1 <= len(rows) <= MAX_ROWS:
+        raise RequestRefusedError(
+            VENDOR, f"A request to Ozonetel holds 1 to {MAX_ROWS} rows, not {len(rows)}; it was not sent."
+        )
     numeric = list(header).index(PRIORITY) if PRIORITY in header else -1
     data = [[int(cell) if at == numeric and cell else cell for at, cell in enumerate(row)] for row in rows]
     return orjson.dumps({"map": list(header), "data": data}).decode()

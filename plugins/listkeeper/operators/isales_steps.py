@@ -63,6 +63,10 @@ class StageWorkbookOperator(Masked, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not 1 <= max_records <= isales.MAX_RECORDS:
+            raise ValueError(
+                f"max_records: a file holds 1 to {isales.MAX_RECORDS:,} records, not {max_records:,}"
+            )
         self.rows, self.file_name, self.folder = rows, file_name, folder
         self.sftp_conn_id, self.max_records, self.check = sftp_conn_id, max_records, check
 

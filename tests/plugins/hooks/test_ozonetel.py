@@ -65,13 +65,22 @@ def test_a_batch_arrives_in_each_encoding(account, sandbox, encoding):
     [
         ({"campaign": "Nobody's"}, RequestRefusedError),
         ({"campaign": "Support hotline"}, RequestRefusedError),
-        ({"rows": ROWS * 84}, RequestRefusedError),
-        ({"rows": []}, RequestRefusedError),
     ],
 )
 def test_what_the_vendor_refuses(account, changes, kind):
     with pytest.raises(kind):
         load(account(), **changes)
+
+
+@pytest.mark.parametrize("rows", [[], ROWS[:1] * 501])
+def test_more_rows_than_the_vendor_takes_are_not_sent(account, sandbox, rows):
+    with pytest.raises(RequestRefusedError, match="1 to 500 rows"):
+        load(account(), rows=rows)
+    assert sandbox.state("ozonetel")["calls"] == {}
+
+
+def test_as_many_rows_as_the_vendor_takes(account):
+    assert load(account(), rows=ROWS[:1] * 500).transaction_id
 
 
 def test_the_sixth_call_of_a_minute_is_told_as_such(account):

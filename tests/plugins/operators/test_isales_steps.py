@@ -125,6 +125,24 @@ def test_rows_that_the_vendor_would_not_take_stop_everything(tenant, tmp_path, c
     assert "12012000001" not in str(error.value) and tenant.state("isales")["files"] == []
 
 
+@pytest.mark.parametrize(
+    "time", ["2026-02-29 10:00:00", "2026-02-28T10:00:00", "2026-2-28 10:00:00", "2026-02-28"]
+)
+def test_times_that_the_vendor_would_not_read_stop_everything(tenant, tmp_path, time):
+    good = {"called": [called(1), called(2)], "recycleTime": ["2026-02-28 23:59:59", ""]}
+    pl.DataFrame(good).write_parquet(tmp_path / "x.parquet")
+    assert stage(tmp_path, rows=str(tmp_path / "x.parquet"))[0]["rows"] == 2
+    pl.DataFrame(good | {"recycleTime": [None, time]}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(AirflowFailException, match="row 2: recycleTime is no time written yyyy-mm-dd"):
+        stage(tmp_path, rows=str(tmp_path / "x.parquet"))
+
+
+@pytest.mark.parametrize("records", [0, 500_001])
+def test_a_file_holds_no_more_records_than_the_vendor_takes(tmp_path, records):
+    with pytest.raises(ValueError, match="1 to 500,000 records"):
+        stage(tmp_path, max_records=records)
+
+
 def test_texts_that_are_too_long_stop_everything(tenant, tmp_path):
     pl.DataFrame({"called": [called(1)], "customField": ["x" * 201]}).write_csv(tmp_path / "x.csv")
     with pytest.raises(AirflowFailException, match="longer than the vendor takes"):

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from include.vendors import ozonetel
+from include.vendors.errors import RequestRefusedError
 from include.vendors.ozonetel import (
     DUPLICATE_FLAGS,
     ENCODINGS,
@@ -40,6 +41,13 @@ def test_rows_are_positional_and_a_priority_is_a_number():
         "map": header,
         "data": [["9876543210", 6, "2025-12-31"], ["9876543211", "", ""]],
     }
+
+
+@pytest.mark.parametrize("rows", [0, 501])
+def test_no_request_goes_out_that_holds_more_rows_than_it_may(rows):
+    assert len(json.loads(bulk_data(["PhoneNumber"], [["1"]] * 500))["data"]) == 500
+    with pytest.raises(RequestRefusedError, match=f"1 to 500 rows, not {rows}; it was not sent"):
+        bulk_data(["PhoneNumber"], [["1"]] * rows)
 
 
 def test_nothing_is_asked_for_that_the_flow_does_not_name():
