@@ -16,6 +16,7 @@ from include.flow_files.house import KeepHouse
 from include.flow_files.isales import IsalesFlow
 from include.flow_files.ozonetel import OzonetelFlow
 from include.flow_files.platform import PlatformPushFlow, PlatformSource
+from include.flow_files.problems import problems_of
 from include.flow_files.purecallerid import PureCallerIdFlow
 from include.flow_files.vicidial import ArchiveFlow
 
@@ -88,7 +89,8 @@ def read_flow_file(path: Path) -> FlowFile:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise FlowFileError(path.name, [_problem(item) for item in error.errors()]) from None
+        problems = [problem for item in error.errors() for problem in problems_of(item, model)]
+        raise FlowFileError(path.name, problems) from None
 
 
 def deliveries(folder: Path | None = None) -> list[Delivery]:
@@ -156,12 +158,3 @@ def _claims(path: Path) -> tuple[str, str]:
 
 def _safe(text: str) -> str:
     return "".join(c if c.isalnum() or c == "_" else "_" for c in text.lower())[:60] or "unnamed"
-
-
-def _problem(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "the file"
-    if item["type"] == "extra_forbidden":
-        return f"{key}: there is no such key"
-    if item["type"] == "missing":
-        return f"{key}: is needed"
-    return f"{key}: {item['msg'].removeprefix('Value error, ')}"

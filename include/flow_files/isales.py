@@ -141,7 +141,7 @@ class IsalesFlow(Delivery):
     def _what_the_vendor_takes(self) -> IsalesFlow:
         problems = isales_rows.column_problems(self.targets)
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         self.need_clean_phone("called")
         if self.canary is not None and self.import_at is not None:
             raise ValueError(

@@ -83,7 +83,7 @@ class OzonetelFlow(Delivery):
             skill_wise=self.skill_wise,
         )
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         self.need_clean_phone(ozonetel.PHONE)
         if (self.end_by is None) != (self.zone is None):
             raise ValueError("end_by and zone: give both, or neither")

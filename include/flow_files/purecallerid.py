@@ -50,7 +50,7 @@ class PureCallerIdFlow(Delivery):
             columns=self.targets,
         )
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         if self.unique_column is not None and self.dialer != "five9":
             raise ValueError("unique_column: only Five9 has one; leave it out for ringcx")
         if self.unique_column is not None and self.unique_column not in self.targets:

@@ -197,7 +197,7 @@ def test_a_broken_file_gives_a_dag_that_shows_the_error_and_breaks_no_other(bag,
     assert broken.import_errors == {}
     assert set(broken.dags) == set(bag.dags)
     dag = broken.dags["load_purecallerid__five9_nightly"]
-    assert "five9_nightly.yaml cannot be used" in dag.doc_md and "mode: Input should be" in dag.doc_md
+    assert "five9_nightly.yaml cannot be used" in dag.doc_md and "mode: must be" in dag.doc_md
     assert "broken flow file" in dag.tags
     assert [task.task_id for task in dag.tasks] == ["mend_the_flow_file"]
     for dag_id, other in broken.dags.items():

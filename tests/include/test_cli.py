@@ -243,13 +243,13 @@ def test_every_problem_has_a_file_a_key_and_a_rule(call, place):
     assert answer["files"] == 7
     found = {(p["file"], p["key"]): p["rule"] for p in answer["problems"]}
     assert set(found) == {
-        ("a.yaml", "the file"),
+        ("a.yaml", "mode"),
         ("b.yaml", "line 2"),
         ("c.yaml", "source"),
         ("d.yaml", "the file"),
         ("z.yaml", "name"),
     }
-    assert "RingCX lists can only be appended to" in found["a.yaml", "the file"]
+    assert "RingCX lists can only be appended to" in found["a.yaml", "mode"]
     assert "already defines load_purecallerid__ringcx" in found["z.yaml", "name"]
     assert "c.yaml: source: no file defines the source nobody" in call("validate")[1]
 
