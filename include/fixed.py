@@ -103,21 +103,24 @@ class _Formula:
 
 def _workbook(content: bytes) -> Iterator[tuple[int, Sequence[Any]]]:
     """The rows of the first sheet with their numbers."""
-    from zipfile import BadZipFile
-
     from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
 
     try:
         # No cell is computed: what stands in the file is what counts.
         book = load_workbook(io.BytesIO(content), read_only=True, data_only=False)
-    except (BadZipFile, InvalidFileException, KeyError, ValueError, OSError):
+    except Exception:  # whatever the library stumbles over: its words may be those of a cell
         raise FixedFileError("The file is no workbook that can be opened. Save it as .xlsx again.") from None
+    number = 0
     try:
         sheet = book.worksheets[0]
         sheet.reset_dimensions()  # what a writer says of its size may be wrong
         for number, cells in enumerate(sheet.iter_rows(), 1):
             yield number, [_Formula() if cell.data_type == "f" else cell.value for cell in cells]
+    except Exception:
+        raise FixedFileError(
+            f"The workbook cannot be read behind row {number}: a cell there is not what it says it is, such as a text "
+            "marked as a number. Save it as .xlsx again, in Excel or LibreOffice."
+        ) from None
     finally:
         book.close()
 
@@ -150,21 +153,22 @@ def _columns(header: list[str]) -> list[str]:
     if KEY not in header:
         raise FixedFileError(f"The first row must name the columns, and one of them must be {KEY}.")
     wrong = [
-        name
-        for name in header
+        str(number)
+        for number, name in enumerate(header, 1)
         if name
         and name != KEY
         and name not in FIXABLE
         and name not in REJECT_COLUMNS
         and not (name.startswith(FIELD) and len(name) > len(FIELD))
     ]
+    # Columns are named by their place: what stands in the first row may be somebody's data.
     if wrong:
         raise FixedFileError(
-            f"Column {', '.join(wrong)} cannot be fixed. Name {', '.join(FIXABLE)} or {FIELD}<field>, or remove the "
-            "column."
+            f"Column {', '.join(wrong)} cannot be fixed, by its name. Name it {', '.join(FIXABLE)} or {FIELD}<field>, "
+            "or remove it."
         )
     used = ["" if name in REJECT_COLUMNS and name != KEY else name for name in header]
-    twice = [name for name, count in Counter(used).items() if name and count > 1]
+    twice = [str(used.index(name) + 1) for name, count in Counter(used).items() if name and count > 1]
     if twice:
         raise FixedFileError(f"Column {', '.join(twice)} stands there twice. Remove one of the two.")
     if not any(name and name != KEY for name in used):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from include.masking import mask
 from include.staging import Manifest, RunFolder, StagingError, run_path
 
 STEP: Final = "fixed"
@@ -34,12 +35,12 @@ def folder_of(dag_id: str, run_id: str) -> RunFolder:
 
 
 def write_upload(dag_id: str, run_id: str, upload: Upload) -> RunFolder:
-    """Keep a file for a run that is about to be started; its name is kept only as far as its ending."""
+    """Keep a file for a run that is about to be started, of its name only the ending, and the reason masked."""
     folder = folder_of(dag_id, run_id)
     ending = upload.name.lower().rpartition(".")[2]
     with folder.writing() as scratch:
         (scratch / f"fixed.{ending}").write_bytes(upload.content)
-        facts = {"load": upload.load, "requested_by": upload.requested_by, "reason": upload.reason}
+        facts = {"load": upload.load, "requested_by": upload.requested_by, "reason": mask(upload.reason)}
         folder.commit(scratch, Manifest(kind=STEP, rows=0, facts=facts))
     return folder
 

@@ -13,6 +13,8 @@ from openpyxl import Workbook
 from include import fixed
 from include.fixed import FixedFile, FixedFileError, read_fixed
 from include.leads.reasons import REASONS
+from tests.proof.lib.fixed import with_cell
+from tests.proof.lib.planted import FIRST, LAST
 
 
 def book(*rows: list) -> bytes:
@@ -95,15 +97,24 @@ def test_rows_that_cannot_be_used_say_where_and_why():
         ("a.csv", b"", "one of them must be row_key"),
         ("a.csv", b"key,phone1\n1,2\n", "one of them must be row_key"),
         ("a.csv", b"row_key,code\n1,x\n", "There is no column to fix"),
-        ("a.csv", b"row_key,phone,lead_id\n1,2,3\n", "Column phone, lead_id cannot be fixed"),
-        ("a.csv", b"row_key,data.\n1,2\n", "Column data. cannot be fixed"),
-        ("a.csv", b"row_key,phone1,phone1\n1,2,3\n", "Column phone1 stands there twice"),
+        ("a.csv", b"row_key,phone,lead_id\n1,2,3\n", "Column 2, 3 cannot be fixed"),
+        ("a.csv", b"row_key,data.\n1,2\n", "Column 2 cannot be fixed"),
+        ("a.csv", b"row_key,phone1,phone1\n1,2,3\n", "Column 2 stands there twice"),
         ("a.csv", b"row_key,phone1\n1,M\xfcller\n", "not UTF-8"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_what_to_change(name, content, says):
     with pytest.raises(FixedFileError, match=says):
         read_fixed(name, content)
+
+
+@pytest.mark.parametrize("kind", ["n", "d", "s", "b"])
+def test_a_cell_that_is_not_what_it_says_is_no_error_of_the_library(kind):
+    """Whose words would be those of the cell."""
+    good = book(["row_key", "phone1"], ["1", "2012000001"])
+    with pytest.raises(FixedFileError, match="cannot be read behind row 2") as raised:
+        read_fixed("a.xlsx", with_cell(good, f"{FIRST} {LAST}", kind))
+    assert FIRST not in str(raised.value) and raised.value.__cause__ is None
 
 
 def test_a_file_that_is_too_large_is_refused(monkeypatch):

@@ -4,10 +4,11 @@
 
 A whole stack runs every flow over leads that nobody can mistake, with all logging at its most talkative. Vendors answer
 with what they were sent, under 4xx, 5xx and 200; bodies are cut, numbers become texts; webhooks are garbage; the SFTP
-server refuses; workers are killed in the middle. Then it goes well, a list is restored, a customer is erased, the house
-is kept, and each command and page is asked. After that the bytes are searched: every log, every column of every table
-of Airflow's database and of the ledger, each report, page and answer of a command. Not searched are the places where
-rows belong: snapshots and payloads in the staging area, the reject files that people download, and the sandbox.
+server refuses; workers are killed in the middle. Then it goes well, rejects are fixed in files that nobody should send,
+a customer is erased, a list is restored, the house is kept, and each command and page is asked. After that the bytes
+are searched: every log, every column of every table of Airflow's database and of the ledger, each report, page and
+answer of a command. Not searched are the places where rows belong: snapshots and payloads in the staging area, the
+files of rejects that people download and upload, and the sandbox.
 
 Prints a table: place, bytes, finds. Fails when there is one, or when it had little to look at. Takes minutes.
 """
@@ -39,6 +40,8 @@ from include.stack import console as screen
 from include.stack.airflow_client import Airflow
 from include.stack.airflow_settings import at_sandbox, read_settings
 from include.stack.processes import Stack
+from include.staging import slug
+from tests.proof.lib.fixed import fixed_files, keys_of
 from tests.proof.lib.planted import HEADER_KEY, Needles, Parrot, Search, phone, write_leads
 from tests.stack.conftest import FASTER, free_ports
 
@@ -52,6 +55,8 @@ DELIVERIES = (
     "push_platform_leads__winback",
 )
 ARCHIVE = "archive_vicidial_leads__old_leads"
+FIXED = ("load_purecallerid__five9_nightly", "load_ozonetel__collections")
+"""Deliveries whose rejects are fixed: of a list that is replaced, and of one that is added to."""
 ROUND_SECONDS = 420.0
 LEAST_BYTES = 20_000_000
 ENDED = ("success", "failed")
@@ -117,6 +122,8 @@ class Rounds:
         self.ledger = Ledger(f"sqlite:///{stack.state / 'ledger.db'}")
         self.dags: set[str] = set()
         self.secrets: set[str] = {HEADER_KEY}
+        self.uploads: Counter[tuple[int, int]] = Counter()
+        """Files of fixed rejects, by the page's answer: the one that it should be, and the one that came."""
 
     def close(self) -> None:
         self.sandbox.close()
@@ -136,7 +143,7 @@ class Rounds:
         self.airflow.load(settings)
         self.ledger.migrate()
         listed = screen.wait_for_dags(
-            self.stack, self.airflow, {SOURCE, ARCHIVE, *DELIVERIES, "restore_list"}
+            self.stack, self.airflow, {SOURCE, ARCHIVE, *DELIVERIES, "restore_list", "resend_rejects"}
         )
         self.dags = {str(dag["dag_id"]) for dag in listed}
 
@@ -206,6 +213,11 @@ class Rounds:
         self.run(*DELIVERIES, conf=apply)
         self.settle("deliveries that go well")
 
+        self.parrot.bad = ("/cloudAgentRestAPI/",)
+        self._fix()
+        self.settle("fixed rejects, to one vendor that repeats all it hears", each=self._killer())
+        self.parrot.bad = ()
+        self._resolve()
         self._erase()
         self.settle("an erasure")
         self.run(*DELIVERIES, conf=apply)
@@ -238,15 +250,32 @@ class Rounds:
                 why = f"looked: +1{phone(7)} is not there, nor {phone(8)}"
                 self.listkeeper("resolve", load.id, "--not-delivered", "--who", "ben", "--why", why)
 
+    def _fix(self) -> None:
+        """On the page of the newest load with rejects: download them, and upload files that nobody should send."""
+        self.airflow.unpause("resend_rejects")
+        form = {"reason": f"called +1 {phone(899)}, who said so"}
+        for dag_id in FIXED:
+            loads = (load for load in self.ledger.loads(50) if load.dag_id == dag_id and load.counts)
+            load = next(load for load in loads if load.counts and load.counts.rejected > 5)
+            page = f"runs/{dag_id}/{slug(load.run_id)}"
+            url, headers = f"{self.stack.url}/listkeeper/{page}/fix.xlsx", self.airflow._headers()
+            rejects = httpx.get(url, headers=headers, timeout=60, trust_env=False).raise_for_status()
+            for file in fixed_files(keys_of(rejects.content)):
+                told = self._post(f"{page}/fixed", data=form, files={"file": (file.name, file.content)})
+                self.uploads[file.status, told] += 1
+        self.console.say(f"answers to files of fixed rejects (expected, came): {dict(self.uploads)}")
+
     def _erase(self) -> None:
-        token = self.airflow._headers()["Authorization"]
-        form = {"phone": f"+1{phone(0)}", "email": ""}
         self.airflow.unpause("erase_customer")
-        url = f"{self.stack.url}/listkeeper/erase"
-        told = httpx.post(url, data=form, headers={"Authorization": token}, timeout=60, trust_env=False)
+        if (told := self._post("erase", data={"phone": f"+1{phone(0)}", "email": ""})) != 200:
+            self.console.say(f"the erasure page answered {told}")
+
+    def _post(self, page: str, **form: Any) -> int:
+        """Send a form of Listkeeper's pages, keep the answer and return its status."""
+        url, headers = f"{self.stack.url}/listkeeper/{page}", self.airflow._headers()
+        told = httpx.post(url, headers=headers, timeout=60, trust_env=False, **form)
         self.answers.append((url, told.content))
-        if told.status_code != 200:
-            self.console.say(f"the erasure page answered {told.status_code}")
+        return told.status_code
 
     answers: list[tuple[str, bytes]] = []  # noqa: RUF012 - one proof, one list
     told: list[tuple[str, bytes]] = []  # noqa: RUF012
@@ -295,7 +324,7 @@ class Rounds:
                 self.answers.append((path, told.content))
                 links = re.findall(r'(?:href|src)="(/listkeeper/[^"#]*)', told.text)
                 waiting += (
-                    {link for link in links if not re.search(r"rejects[\w-]*\.\w+$", link)}
+                    {link for link in links if not re.search(r"(rejects[\w-]*|fix)\.\w+$", link)}
                     - seen
                     - set(waiting)
                 )
@@ -373,13 +402,14 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             if asked.keep:
                 subprocess.run(["cp", "-r", f"{rounds.stack.state}/.", asked.keep], check=True)
-        said = rounds.parrot.said
+        said, uploads = rounds.parrot.said, rounds.uploads
     size = sum(surface.size for surface in found.surfaces.values())
     console.show(f"\n{found.table()}\n")
     console.show(
         f"{found.finds} finds in {size:,} bytes, after {said} answers that repeated what a vendor heard."
     )
-    return 0 if not found.finds and size >= LEAST_BYTES and said >= 30 else 1
+    enough = size >= LEAST_BYTES and said >= 30 and uploads and all(meant == told for meant, told in uploads)
+    return 0 if enough and not found.finds else 1
 
 
 if __name__ == "__main__":
