@@ -13,17 +13,23 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+
+from tests.waiting import LIMIT, until
 
 if TYPE_CHECKING:
     from include.sandbox.server import SandboxServer
+
+# httpx gives up after five seconds, unless told otherwise: a busy machine may take longer to answer.
+for _wait in ("connect", "read", "write", "pool"):
+    setattr(httpx.Client.__init__.__kwdefaults__["timeout"], _wait, LIMIT)
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +96,15 @@ def mariadb_server() -> Iterator[str]:
 def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     import pymysql
 
-    deadline = time.monotonic() + 60
-    while True:
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text()
         try:
             pymysql.connect(host="127.0.0.1", port=port, user="tester", password="tester").close()
-            return
         except pymysql.err.OperationalError:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+            return False
+        return True
+
+    until(answers, "MariaDB")
 
 
 @pytest.fixture(scope="session")
@@ -170,10 +177,12 @@ def openssh_server() -> Iterator[SftpPlace]:
                 [server, "-D", "-e", "-f", config], stdout=out, stderr=subprocess.STDOUT
             )
         try:
-            deadline = time.monotonic() + 20
-            while f"listening on 127.0.0.1 port {port}" not in log.read_text():
-                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-                time.sleep(0.02)
+
+            def listens() -> bool:
+                assert process.poll() is None, log.read_text()
+                return f"listening on 127.0.0.1 port {port}" in log.read_text()
+
+            until(listens, "sshd")
             yield SftpPlace(
                 "127.0.0.1",
                 port,

@@ -6,8 +6,13 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
-_TICK = 0.001
-"""Seconds that a sleep may end early, because the server's event loop counts in whole milliseconds."""
+_TICK = 0.002
+"""Seconds that a sleep may end early at most: the server's event loop rounds time and delay to whole milliseconds."""
+
+
+async def pause(seconds: float) -> None:
+    """Sleep for at least so many real seconds; nothing for 0."""
+    await asyncio.sleep(seconds + _TICK if seconds > 0 else 0)
 
 
 class Clock:
@@ -32,4 +37,4 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for at least so many seconds of this clock, at the speed that it has now."""
-        await asyncio.sleep(seconds / self.speed + _TICK if seconds > 0 else 0)
+        await pause(seconds / self.speed)

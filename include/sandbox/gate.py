@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -16,7 +15,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from include.sandbox.clock import Clock
+from include.sandbox.clock import Clock, pause
 from include.sandbox.faults import Faults
 
 Refuse = Callable[[str, HTTPException], Response]
@@ -99,7 +98,7 @@ class Gate:
         """Answer a call, struck or not; return the status that the caller sees, None for no answer."""
         rules = {rule.fault: rule for rule in self.faults.fire(vendor, "call", op, scope["sandbox.uri"])}
         if "delay" in rules:
-            await asyncio.sleep(rules["delay"].seconds)
+            await pause(rules["delay"].seconds)
         if "drop_before" in rules:
             await _hang_up(scope, receive)
             return None
@@ -114,7 +113,7 @@ class Gate:
         except ClientDisconnect:  # the caller went away in the middle of its body: there is nobody to answer
             return None
         if "late_answer" in rules:
-            await asyncio.sleep(rules["late_answer"].seconds)
+            await pause(rules["late_answer"].seconds)
         if "drop_after" in rules or CRASHED in scope:
             await _hang_up(scope, receive)
             return None

@@ -185,7 +185,7 @@ class Imports:
                     client_keys=None,
                     agent_path=None,
                     config=None,
-                    connect_timeout=10,
+                    connect_timeout=60,
                 ) as connection,
                 connection.start_sftp_client() as sftp,
             ):

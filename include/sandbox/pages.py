@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from asyncio import sleep
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -20,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from include.sandbox.clock import pause
 from include.sandbox.faults import Faults, Rule
 from include.sandbox.gate import json_response
 from include.sandbox.switches import PlatformSwitches
@@ -98,7 +98,7 @@ class Pager:
         shape: Callable[[T], Json],
     ) -> Response:
         """Answer with one page off `rows`, which are in order of `place` and begin after the walk's cursor."""
-        await sleep(self._switches.page_delay_ms / 1000)
+        await pause(self._switches.page_delay_ms / 1000)
         rules = self._faults.fire(
             "platform", "page", request.scope["sandbox.operation"], request.scope["sandbox.uri"]
         )

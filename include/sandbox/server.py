@@ -24,7 +24,7 @@ from include.sandbox.vicidial_db import IN_MEMORY, VicidialDatabase
 from include.sandbox.vicidial_leads import FEWEST
 
 SEED: Final = 20211107
-START_SECONDS: Final = 10.0
+START_SECONDS: Final = 60.0
 
 
 class PortTakenError(Exception):

@@ -23,6 +23,7 @@ from asyncssh.constants import FXF_WRITE
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from include.sandbox.clock import pause
 from include.sandbox.faults import Faults, Rule
 
 USER: Final = "listkeeper"
@@ -34,7 +35,7 @@ VENDOR_PASSWORD: Final = "sandbox-isales-password"  # noqa: S105 - fake
 FOLDER: Final = "/home/sftp"
 """The registered default path; it exists."""
 
-START_SECONDS: Final = 10.0
+START_SECONDS: Final = 60.0
 
 
 @dataclass
@@ -193,7 +194,7 @@ class _Files(asyncssh.SFTPServer):
         """Write; after `after_bytes` of a file a rule may strike."""
         rules = self._uploads[id(file_obj)].rules
         if (rule := rules.get("upload_slow")) is not None:
-            await asyncio.sleep(rule.seconds)
+            await pause(rule.seconds)
         if (rule := rules.get("upload_corrupt")) is not None and 0 <= (at := rule.after_bytes - offset) < len(
             data
         ):

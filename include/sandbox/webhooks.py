@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from include.sandbox.clock import pause
 from include.sandbox.faults import Faults
 
 TIMEOUT_SECONDS: Final = 10.0
@@ -101,7 +102,7 @@ class Webhooks:
                 await self._post(client, *item)
 
     async def _late(self, url: str, event: Json, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await pause(seconds)
         async with _client() as client:
             await self._post(client, url, event)
 

@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +22,7 @@ from include.sandbox.purecallerid import FIVE9_CAMPAIGN, KEY, RINGCX_CAMPAIGN
 from include.sandbox.server import SandboxServer
 from include.sandbox.switches import PureCallerIdSwitches, Switches
 from include.sandbox.vicidial import KEY as VICIDIAL_KEY
+from tests.waiting import until
 
 FAST = Switches(purecallerid=PureCallerIdSwitches(step_seconds=0.01))
 
@@ -163,13 +163,12 @@ class PureCallerIdClient:
 
     def finished(self, load_id: str, status: tuple[str, ...] = ("FINALIZED", "ERROR")) -> dict[str, Any]:
         """Wait until a load ends, and return its list object."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
+
+        def look() -> dict[str, Any] | None:
             loads = {load["id"]: load for load in self.server.state("purecallerid", rows=False)["loads"]}
-            if loads[load_id]["status"] in status:
-                return loads[load_id]
-            time.sleep(0.01)
-        raise TimeoutError(loads[load_id]["status"])
+            return loads[load_id] if loads[load_id]["status"] in status else None
+
+        return until(look, f"load {load_id} to be {' or '.join(status)}")
 
     def load(
         self, rows: list[tuple[Any, ...]] | bytes, ringcx: bool = False, **changes: Any
@@ -202,7 +201,6 @@ class VicidialClient:
             headers={"Authorization": f"Key={VICIDIAL_KEY}"},
             trust_env=False,
             verify=False,
-            timeout=30,
         )
 
     def post(self, body: Any, path: str = "archive", headers: dict[str, str] | None = None) -> httpx.Response:
@@ -287,6 +285,8 @@ class Receiver:
         self.calls: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.garbage: list[bytes] = []
         self.status = 200
+        self._open = threading.Event()
+        self._open.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -298,6 +298,7 @@ class Receiver:
                     receiver.calls.append((self.path, headers, json.loads(content)))
                 except ValueError:
                     receiver.garbage.append(content)
+                receiver._open.wait()
                 self.send_response(receiver.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -311,12 +312,16 @@ class Receiver:
 
     def wait(self, enough: Callable[[list[str]], bool]) -> list[str]:
         """Wait until the statuses received are enough, and return them."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            if enough(self.statuses):
-                return self.statuses
-            time.sleep(0.01)
-        raise TimeoutError(str(self.statuses))
+        until(lambda: enough(self.statuses), "enough webhooks")
+        return self.statuses
+
+    def hold(self) -> None:
+        """Answer nobody until `release`: what comes after the webhook that is held waits for its answer."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Answer whoever waits."""
+        self._open.set()
 
     @property
     def statuses(self) -> list[str]:
@@ -327,5 +332,6 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
     yield receiver
+    receiver.release()
     receiver.server.shutdown()
     receiver.server.server_close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 
@@ -17,8 +20,24 @@ import uvloop
 from include.sandbox.clock import Clock
 from include.sandbox.server import PortTakenError, SandboxServer
 from include.sandbox.switches import PureCallerIdSwitches, Switches
+from tests.include.sandbox.conftest import PureCallerIdClient
+from tests.waiting import LIMIT
 
 A = (2012000001, "NJ")
+
+
+@contextmanager
+def passing() -> Iterator[list[timedelta]]:
+    """What the block asks for, it gets within this time: how long the block took stands in the list behind it."""
+    took: list[timedelta] = []
+    began = monotonic()
+    yield took
+    took.append(timedelta(seconds=monotonic() - began))
+
+
+def assert_real_time(server):
+    before = datetime.now(UTC)
+    assert before <= told_time(server) <= datetime.now(UTC)
 
 
 def test_addresses_and_keys(small):
@@ -47,16 +66,19 @@ def test_reset_restores_everything(purecallerid, small):
     switches = httpx.get(f"{small.base_url}/_sandbox/switches").json()
     assert switches["platform"]["page_size"] == 100
     assert switches["purecallerid"]["step_seconds"] == 0.01  # as the server was started
-    assert abs(told_time(small) - datetime.now(UTC)) < timedelta(seconds=5)
+    assert_real_time(small)
 
 
 def test_reset_stops_loads_on_their_way(purecallerid, small, receiver):
     small.switch("purecallerid", step_seconds=0.2)
+    receiver.hold()  # the next webhook waits for the answer to this one
     purecallerid.post([A], webhookUrl=receiver.url)
     receiver.wait(lambda seen: seen == ["QUEUED"])
     small.reset()
+    receiver.release()
     sleep(0.5)
     assert receiver.statuses == ["QUEUED"]
+    assert small.state("purecallerid")["counts"]["Nightly callers"] == 0
 
 
 def told_time(server):
@@ -64,11 +86,15 @@ def told_time(server):
 
 
 def test_the_clock_runs_on_from_where_it_is_set(purecallerid, small):
-    small.clock(datetime.fromisoformat("2030-01-02T03:00:00-05:00"))
-    assert timedelta() <= told_time(small) - datetime(2030, 1, 2, 8, tzinfo=UTC) < timedelta(seconds=5)
-    assert purecallerid.load([A])["uploaded"].startswith("2030-01-02T08:00:0")
+    start = datetime(2030, 1, 2, 8, tzinfo=UTC)
+    with passing() as took:
+        small.clock(datetime.fromisoformat("2030-01-02T03:00:00-05:00"))
+        told = told_time(small)
+        uploaded = datetime.fromisoformat(purecallerid.load([A])["uploaded"])
+    assert start <= told <= start + took[0]
+    assert start <= uploaded <= start + took[0]
     small.clock(None)
-    assert abs(told_time(small) - datetime.now(UTC)) < timedelta(seconds=5)
+    assert_real_time(small)
 
 
 def test_the_clock_runs_faster(purecallerid, small):
@@ -81,10 +107,11 @@ def test_the_clock_runs_faster(purecallerid, small):
     # Between the two answers, however long a busy machine takes for each.
     assert asked_again - answered - 0.01 <= passed <= answered_again - asked + 0.01
     small.switch("purecallerid", step_seconds=60)  # a pause of the vendor passes as fast
-    load = purecallerid.load([A])
+    with passing() as took:
+        load = purecallerid.load([A])
     assert load["processingStart"][:10] == "2030-01-02"
     waited = datetime.fromisoformat(load["processingStart"]) - datetime.fromisoformat(load["uploaded"])
-    assert timedelta(seconds=120) <= waited < timedelta(minutes=20)
+    assert timedelta(seconds=120) <= waited <= 500 * took[0]
 
 
 def test_no_sleep_ends_early():
@@ -93,12 +120,19 @@ def test_no_sleep_ends_early():
     async def shortest() -> float:
         async def one() -> float:
             began = monotonic()
-            await clock.sleep(0.0032)  # no whole number of milliseconds
+            await clock.sleep(0.0034)  # no whole number of milliseconds
             return monotonic() - began
 
-        return min([await one() for _ in range(50)])
+        async def others() -> None:  # a loop that is woken for others ends its sleeps the earliest
+            while True:
+                await asyncio.sleep(0.0003)
 
-    assert uvloop.run(shortest()) >= 0.0032  # the loop that the sandbox's server runs on
+        noise = asyncio.create_task(others())
+        found = min([await one() for _ in range(200)])
+        noise.cancel()
+        return found
+
+    assert uvloop.run(shortest()) >= 0.0034  # the loop that the sandbox's server runs on
 
 
 def test_the_speed_is_told_and_ends_with_the_next_time(small):
@@ -108,8 +142,11 @@ def test_the_speed_is_told_and_ends_with_the_next_time(small):
     assert (told["now"][:10], told["speed"]) == ("2030-01-01", 60)
     assert small.state("platform")["clock"]["speed"] == 60
     assert httpx.post(url, json={"now": "2031-01-01T00:00:00Z"}).json()["speed"] == 1
-    assert httpx.post(url, json={"now": None, "speed": 2}).json()["speed"] == 2
-    assert abs(told_time(small) - datetime.now(UTC)) < timedelta(seconds=5)
+    before = datetime.now(UTC)
+    with passing() as took:
+        assert httpx.post(url, json={"now": None, "speed": 2}).json()["speed"] == 2
+        told = told_time(small)
+    assert before <= told <= before + 2 * took[0] + timedelta(milliseconds=10)
     small.reset()
     assert httpx.get(url).json()["speed"] == 1
 
@@ -142,13 +179,14 @@ def test_impossible_switches_are_refused_and_change_nothing(small, body):
 
 
 def test_state_of_the_platform(platform, sandbox):
+    before = datetime.now(UTC)
     platform.get("/leads", listId=100)
     platform.get("/leads/1")
     state = sandbox.state("platform")
     assert state["calls"] == {"list_leads": 1, "get_lead": 1}
     times = [datetime.fromisoformat(request.pop("time")) for request in state["requests"]]
     assert times == sorted(times)
-    assert abs(times[0] - datetime.now(UTC)) < timedelta(seconds=5)
+    assert before <= times[0] <= datetime.now(UTC)
     assert state["requests"] == [
         {"op": "list_leads", "uri": "/platform-api/v3.0/leads?listId=100", "status": 200},
         {"op": "get_lead", "uri": "/platform-api/v3.0/leads/1", "status": 404},
@@ -172,12 +210,13 @@ def test_page_delay(tenant, small):
     assert monotonic() - start >= 0.1
 
 
-def test_it_starts_quickly_and_stops_with_work_left():
+def test_it_stops_with_work_left():
     start = monotonic()
-    slow = Switches(purecallerid=PureCallerIdSwitches(step_seconds=60))
+    slow = Switches(purecallerid=PureCallerIdSwitches(step_seconds=600))
     with SandboxServer(switches=slow) as server:
         assert server.info()["data"]["leads"] > 10_000
-        assert monotonic() - start < 2
+        assert PureCallerIdClient(server).post([A]).status_code == 200
+    assert monotonic() - start < 600  # the load's first step was not waited for
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.base_url)
 
@@ -214,6 +253,6 @@ def test_the_command_line(tmp_path):
         assert suppression.exists()
     finally:
         run.terminate()
-        run.wait(10)
+        run.wait(LIMIT)
         run.stdout.close()
     assert not list((tmp_path / "temporary").iterdir())

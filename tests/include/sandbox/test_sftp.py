@@ -18,6 +18,7 @@ import paramiko
 import pytest
 
 from include.sandbox.server import PortTakenError, SandboxServer
+from tests.waiting import LIMIT
 
 CONTENT = b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(10_000))  # 320,000 bytes
 PATH = "/home/sftp/leads.xlsx"
@@ -250,7 +251,7 @@ def test_openssh(small, where, tmp_path: Path):
         ],
         input=f"cd /home/sftp\nput {tmp_path / 'leads.xlsx'} leads.part\nrename leads.part leads.xlsx\nls -l\n",
         env={**os.environ, "SSH_ASKPASS": str(answer), "SSH_ASKPASS_REQUIRE": "force"},
-        text=True, capture_output=True, timeout=30,
+        text=True, capture_output=True, timeout=LIMIT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert files(small) == {PATH: len(CONTENT)}

@@ -15,6 +15,7 @@ import pytest
 from include.sandbox.server import SandboxServer
 from include.sandbox.vicidial_db import ARCHIVE, LIST, VicidialDatabaseError
 from include.sandbox.vicidial_leads import ZONE, vicidial_leads
+from tests.waiting import LIMIT, until
 
 TODAY = date(2026, 11, 21)
 OFFICE_HOURS = "api cannot be executed during office hours time condition"
@@ -108,7 +109,7 @@ def test_the_copy_is_equal_in_every_column_and_stays_so(vicidial):
     assert row(vicidial, "vicidial_list_archive", 2) == row(vicidial, "vicidial_list", 2) == before
     vicidial.server.edit(2, status="SALE")
     edited = row(vicidial, "vicidial_list", 2)
-    assert str(edited[0].modify_date) == "2026-11-21 20:00:00"
+    assert str(edited[0].modify_date).startswith("2026-11-21 20:0")
     vicidial.archive("TTF", [2])
     assert row(vicidial, "vicidial_list_archive", 2) == row(vicidial, "vicidial_list", 2) == edited
     vicidial.archive("TTT", [2])
@@ -318,9 +319,11 @@ def test_spoiled_answers_come_after_the_work(vicidial, fault, error):
 
 
 def test_a_caller_that_gives_up_waiting_finds_the_work_done(vicidial):
-    vicidial.server.fault("vicidial", "late_answer", seconds=0.5)
+    vicidial.server.fault("vicidial", "late_answer", seconds=1.5)
+    impatient = httpx.Timeout(60, read=0.1)
     with pytest.raises(httpx.ReadTimeout):
-        vicidial.http.post("/vicidial/leads/archive", json=vicidial.body("TTT", [1]), timeout=0.2)
+        vicidial.http.post("/vicidial/leads/archive", json=vicidial.body("TTT", [1]), timeout=impatient)
+    until(lambda: vicidial.server.state("vicidial")["calls"], "the answer that nobody takes")
     assert vicidial.where(1) == ["archive"]
 
 
@@ -376,7 +379,7 @@ def test_state_tells_every_call(vicidial):
     vicidial.post(b"")
     state = vicidial.server.state("vicidial")
     first, unknown, crashed, broken = state["batches"]
-    assert first.pop("time").startswith("2026-11-21T18:00:0")
+    assert first.pop("time").startswith("2026-11-21T18:0")
     assert first == {
         "op": "archive", "inside_office_hours": False, "status": 200, "ids": 3, "highest_id": 9,
         "select_count": 3, "insert_count": 3, "update_count": 0, "delete_count": 3,
@@ -478,7 +481,7 @@ def test_the_command_line(tmp_path):
         reader.close()
     finally:
         run.terminate()
-        run.wait(10)
+        run.wait(LIMIT)
         run.stdout.close()
 
 

@@ -8,7 +8,6 @@ import hmac
 import io
 import json
 import re
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +19,7 @@ import paramiko
 import pytest
 
 from include.sandbox.server import SandboxServer
+from tests.waiting import until
 
 AK, SK = "sandbox-ak", "sandbox-sk-0123456789"
 PLAIN, IVR, DONE = "1803096731904991234", "1803096731904991235", "1803096731904991236"
@@ -85,7 +85,7 @@ class IsalesClient:
     def __init__(self, server: SandboxServer) -> None:
         self.server = server
         self.info = server.info()["isales"]
-        self.http = httpx.Client(base_url=server.base_url, trust_env=False, timeout=30, verify=False)
+        self.http = httpx.Client(base_url=server.base_url, trust_env=False, verify=False)
 
     def now(self) -> datetime:
         return datetime.fromisoformat(self.http.get("/_sandbox/clock").json()["now"])
@@ -162,13 +162,12 @@ class IsalesClient:
 
     def ended(self, task: str, campaign: str = PLAIN) -> dict[str, Any]:
         """Wait until a task is finished or failed, and return it."""
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
+
+        def look() -> dict[str, Any] | None:
             (told,) = self.tasks(campaign, importTaskIds=[task])
-            if told["status"] in ("2", "3"):
-                return told
-            time.sleep(0.01)
-        raise TimeoutError(str(told))
+            return told if told["status"] in ("2", "3") else None
+
+        return until(look, f"import {task} to end")
 
     def imported(self, *rows: Any, campaign: str = PLAIN, **changes: Any) -> dict[str, Any]:
         """Put a workbook of these rows, import it, wait, and return the task."""

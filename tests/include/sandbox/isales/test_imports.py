@@ -15,13 +15,14 @@ from tests.include.sandbox.isales.conftest import DONE, IVR, PLAIN, SUCCESS, V1_
 
 
 def test_case_8_import(isales):
+    before = int(time.time() * 1000)
     answer = isales.ask()
     assert isales.code(answer) == SUCCESS
     told = answer.json()
     assert list(told) == ["returnCode", "importTaskId", "resultCode", "resultDesc", "returnDesc"]
     assert told["resultDesc"] == "Exporting data... View details in Import Result."
     assert len(told["importTaskId"]) == 30 and told["importTaskId"].isdigit()
-    assert abs(int(told["importTaskId"][:13]) / 1000 - time.time()) < 60
+    assert before <= int(told["importTaskId"][:13]) <= time.time() * 1000
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_case_25_scheduled(isales):
     assert (told["status"], told["beginTime"]) == ("0", None)
     isales.server.clock(datetime.fromisoformat("2026-11-23T02:31:00+08:00"))
     assert isales.ended(task)["succNum"] == 1
-    assert isales.ended(task)["beginTime"].startswith("2026-11-22T18:31:0")
+    assert isales.ended(task)["beginTime"].startswith("2026-11-22T18:3")
 
 
 def test_a_schedule_that_passed_today_is_tomorrows(isales):

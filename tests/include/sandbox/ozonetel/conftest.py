@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from include.sandbox.server import SandboxServer
+from tests.waiting import until
 
 PATH = "/cloudAgentRestAPI/index.php/AddCampaignBulkDataV4/addBulkData/format/json"
 C, INBOUND = "Renewals", "Support hotline"
@@ -53,14 +53,12 @@ class OzonetelClient:
         return self.finished(answer.json()["transactionId"])
 
     def finished(self, transaction: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
+        def look() -> dict[str, Any] | None:
             told = self.server.state("ozonetel", rows=False)["transactions"]
             (found,) = [one for one in told if one["transactionId"] == transaction]
-            if found["status"] != "queued":
-                return found
-            time.sleep(0.01)
-        raise TimeoutError
+            return found if found["status"] != "queued" else None
+
+        return until(look, f"transaction {transaction} to be worked off")
 
     def leads(self, campaign: str = C) -> list[dict[str, str]]:
         return self.server.state("ozonetel")["campaigns"][campaign]["leads"]
@@ -73,12 +71,12 @@ class OzonetelClient:
 
     def callbacks(self, number: int = 1) -> list[dict[str, Any]]:
         """Wait for the journal of so many callbacks."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            if len(told := self.state()["callbacks"]) >= number:
-                return told
-            time.sleep(0.01)
-        raise TimeoutError
+
+        def look() -> list[dict[str, Any]] | None:
+            told = self.state()["callbacks"]
+            return told if len(told) >= number else None
+
+        return until(look, f"{number} callbacks")
 
     def forward(self, seconds: float) -> None:
         """Move the sandbox's clock forward."""
@@ -107,10 +105,7 @@ def record(receiver, at=-1):
 
 
 def received(receiver, number=1):
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and len(receiver.bodies) < number:
-        time.sleep(0.01)
-    assert len(receiver.bodies) >= number
+    until(lambda: len(receiver.bodies) >= number, f"{number} callbacks")
     return receiver.bodies
 
 
