@@ -14,12 +14,16 @@ Messages name the vendor, the operation and what to do; never a key, a phone num
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import ClassVar, Final
 
 LONGEST_RETRY_AFTER: Final = 86_400.0
 """Seconds we let a vendor put us off; more is a mistake of its clock or its units."""
+
+
+_PERSONAL: Final = re.compile(r"\+?\(?\d(?:[\d\s()+.\-]*\d){5,}|[^\s@]+@[^\s@]+")
 
 
 class VendorError(Exception):
@@ -81,6 +85,11 @@ class UnexpectedAnswerError(VendorError):
     """The answer is none of those the contract knows."""
 
     again = True
+
+
+def safe_words(text: str) -> str:
+    """A vendor's text as it may be told: one line, at most 200 characters, long numbers and e-mail addresses hidden."""
+    return _PERSONAL.sub("…", " ".join(text.split()))[:200]
 
 
 def retry_after_seconds(value: str | None, default: float = 5.0, *, now: datetime | None = None) -> float:

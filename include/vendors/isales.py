@@ -23,6 +23,7 @@ from include.vendors.errors import (
     UnavailableError,
     UnexpectedAnswerError,
     retry_after_seconds,
+    safe_words,
 )
 
 VENDOR: Final = "isales"
@@ -338,11 +339,6 @@ def _words(found: Mapping[str, Any]) -> str:
     """What the vendor says in words, without anything that could be a phone number, an id or a person."""
     texts = (found.get(name) for name in ("resultDesc", "returnDesc", "description"))
     return safe_words(next((text for text in texts if isinstance(text, str) and text), ""))
-
-
-def safe_words(text: str) -> str:
-    """A vendor's text for a log: one line, at most 200 characters, long rows of digits masked."""
-    return re.sub(r"\d{6,}", "…", " ".join(text.split()))[:200]
 
 
 def unexpected(what: str) -> UnexpectedAnswerError:

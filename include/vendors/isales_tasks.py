@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from include.vendors.isales import safe_words, unexpected
+from include.vendors.errors import safe_words
+from include.vendors.isales import unexpected
 
 PREPARING: Final = "0"
 RUNNING: Final = "1"

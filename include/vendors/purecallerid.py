@@ -20,6 +20,7 @@ from include.vendors.errors import (
     UnavailableError,
     UnexpectedAnswerError,
     retry_after_seconds,
+    safe_words,
 )
 
 VENDOR: Final = "purecallerid"
@@ -124,7 +125,10 @@ class Metrics:
 
 @dataclass(frozen=True)
 class ListLoad:
-    """What a "list" object tells: the vendor's id of the load, its status and counts, and what makes it ours."""
+    """What a "list" object tells: the vendor's id of the load, its status and counts, and what makes it ours.
+
+    :param message: the vendor's words on the newest event: why it stopped, after an `ERROR` (PC-15).
+    """
 
     id: str
     status: str
@@ -259,7 +263,8 @@ def judge(load: ListLoad, rows_sent: int, min_valid_share: float) -> Outcome:
     if load.status == "ERROR":
         return Outcome(
             *outcome,
-            f"The load stopped with ERROR after {counts.total} of {rows_sent} rows; what it delivered stays there.",
+            f"The load stopped with ERROR after {counts.total} of {rows_sent} rows; what it delivered stays there."
+            + (f' The vendor says: "{safe_words(load.message)}".' if load.message else ""),
         )
     if uncertain:
         return Outcome(*outcome, f"The vendor counted only {counts.total} of {rows_sent} rows.")

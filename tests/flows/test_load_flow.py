@@ -270,6 +270,7 @@ def test_a_list_unknown_to_the_dialer(deliver, snapshot, vendor):
     run = deliver(flow_file(list="No such list"))
     assert (run.state, run.counts) == ("failed", {"uncertain": 20})
     assert "ERROR after 0 of 20 rows" in run.problems
+    assert "The dialer has no such list." in run.problems
     run.assert_accounted()
 
 

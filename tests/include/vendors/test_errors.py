@@ -38,6 +38,20 @@ def test_an_error_carries_vendor_and_status():
 
 
 @pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("no campaign\n1803096731904991234", "no campaign …"),
+        ("row 12, column 3: code 0200", "row 12, column 3: code 0200"),
+        ("call +1 (201) 200-0001 or 201.200.0001 now", "call … or … now"),
+        ("write to ada@x.example", "write to …"),
+        ("x" * 300, "x" * 200),
+    ],
+)
+def test_a_vendor_s_words_are_told_without_what_they_quote_of_a_lead(said, told):
+    assert errors.safe_words(said) == told
+
+
+@pytest.mark.parametrize(
     ("header", "seconds"),
     [
         ("0", 0),

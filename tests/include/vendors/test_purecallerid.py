@@ -225,6 +225,17 @@ def test_metrics_decide_not_the_status_word(load, sent, ends, problem):
     assert problem is None or problem in outcome.problem
 
 
+def test_the_reason_of_an_error_is_told_without_what_it_quotes_of_a_lead():
+    def problem(events: object) -> str:
+        return judge(read_list(about(status="ERROR", events=events)), 20_000, 0.5).problem or ""
+
+    newest = {"type": "ERROR", "message": "The dialer has\nno such list: (201) 200-0001, a.b@x.example"}
+    assert problem([newest, {"message": "Starting processing"}]).endswith(
+        'what it delivered stays there. The vendor says: "The dialer has no such list: …, …".'
+    )
+    assert problem([]).endswith("what it delivered stays there.")
+
+
 COUNTS = st.integers(0, 20)
 
 
