@@ -26,6 +26,7 @@ class RowRules:
     :param region: ISO code of the country whose numbers go without their country code.
     :param names: what to do with a Name that the vendor would refuse.
     :param agent_wise: whether each row needs an agent; `skill_wise`: a skill.
+    :param max_chars: most characters of a row, the names of its columns counted in (OZ-4).
     """
 
     numbers: Literal["national", "international"]
@@ -33,6 +34,7 @@ class RowRules:
     names: Literal["clean", "reject"]
     agent_wise: bool = False
     skill_wise: bool = False
+    max_chars: int = MAX_ROW_CHARS
 
 
 def shape(
@@ -57,7 +59,9 @@ def shape(
             problem = pl.when(wrong(pl.col(name))).then(pl.lit(code)).otherwise(problem)
     length = pl.sum_horizontal(pl.all().str.len_chars()) + sum(map(len, cells.columns))
     problem = (
-        pl.when(problem.is_null() & (length > MAX_ROW_CHARS)).then(pl.lit("row_too_long")).otherwise(problem)
+        pl.when(problem.is_null() & (length > rules.max_chars))
+        .then(pl.lit("row_too_long"))
+        .otherwise(problem)
     )
     return after, after.select(problem=problem)["problem"], changed
 

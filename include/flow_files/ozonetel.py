@@ -50,6 +50,13 @@ class OzonetelFlow(Delivery):
     batch_size: int = Field(
         ozonetel.MAX_ROWS, ge=1, le=ozonetel.MAX_ROWS, description="Rows of one request, 500 at most."
     )
+    max_row_chars: int = Field(
+        ozonetel.MAX_ROW_CHARS,
+        ge=1,
+        le=ozonetel.MAX_ROW_CHARS,
+        description="Characters of one row, the names of its columns counted in, 2,000 at most. Fewer where the vendor "
+        "finds rows too long that we do not: its page does not say how it counts.",
+    )
     preflight: bool = Field(
         True,
         description="Before new columns are used for the first time, send one row and wait for its callback: columns "
@@ -120,7 +127,9 @@ class OzonetelFlow(Delivery):
     ) -> tuple[pl.DataFrame, pl.Series, dict[str, int]]:
         from include.campaign.rows import RowRules, shape
 
-        rules = RowRules(self.numbers, self.clean.region, self.names, self.agent_wise, self.skill_wise)
+        rules = RowRules(
+            self.numbers, self.clean.region, self.names, self.agent_wise, self.skill_wise, self.max_row_chars
+        )
         return shape(rules, leads, cells)
 
     @property

@@ -106,6 +106,8 @@ def test_agents_and_skills_where_the_campaign_needs_them():
 def test_the_longest_row():
     room = MAX_ROW_CHARS - len("PhoneNumber") - len("Note") - len("2012000001")
     assert problems(Note=["x" * room, "x" * (room + 1), "é" * room]) == [None, "row_too_long", None]
+    shorter = RowRules("national", "US", "clean", max_chars=MAX_ROW_CHARS - 1)
+    assert problems(shorter, Note=["x" * (room - 1), "x" * room]) == [None, "row_too_long"]
 
 
 def test_the_first_reason_that_applies_is_told():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
@@ -50,6 +51,7 @@ def test_the_defaults_are_the_safe_ones(tmp_path):
         ({"action": "pause"}, "action: must be 'start' or 'stop'"),
         ({"batch_size": 501}, "batch_size: must be at most 500"),
         ({"batch_size": 0}, "batch_size: must be at least 1"),
+        ({"max_row_chars": 2001}, "max_row_chars: must be at most 2,000"),
         ({"agent_wise": True}, "agent_wise: the campaign needs the column AgentId"),
         ({"skill_wise": True}, "skill_wise: the campaign needs the column skill"),
         ({"end_by": "24:00", "zone": "UTC"}, "end_by: '24:00' does not fit. Time of day"),
@@ -104,3 +106,11 @@ def test_what_a_load_does_is_in_its_hash(tmp_path):
         {"batch_size": 100},
     ):
         assert read(tmp_path, **changes).recipe.options != plain
+
+
+def test_how_long_a_row_may_be_is_a_setting(tmp_path):
+    leads = pl.DataFrame({"row_key": ["1"]})
+    cells = pl.DataFrame({"PhoneNumber": ["+12012000001"], "Name": ["x" * 20]})
+    assert read(tmp_path).recipe.shape(leads, cells)[1].to_list() == [None]
+    assert read(tmp_path, max_row_chars=44).recipe.shape(leads, cells)[1].to_list() == ["row_too_long"]
+    assert read(tmp_path, max_row_chars=45).recipe.shape(leads, cells)[1].to_list() == [None]
