@@ -63,7 +63,7 @@ class CreateLeadOperator(PlatformOperator):
         self.fields = dict(fields)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from include.vendors.platform import LeadFieldError, LeadQuery, lead_body
+        from include.vendors.platform import LeadFieldError, LeadQuery, id_in, lead_body
 
         try:
             body = lead_body(self.render_template(self.fields, context))
@@ -74,7 +74,7 @@ class CreateLeadOperator(PlatformOperator):
         with self.hook() as hook:
             known = hook.find_leads(LeadQuery(listId=body["listId"], customerKey=body["customerKey"]))
             if known:
-                return {"lead_id": known[0]["leadId"], "created": False}
+                return {"lead_id": id_in(known[0], "leadId"), "created": False}
             with self.recorded("lead_created", {"list_id": body["listId"], "fields": sorted(body)}):
                 lead_id, _ = hook.create_lead(body)
         return {"lead_id": lead_id, "created": True}
@@ -141,7 +141,8 @@ class DeleteLeadOperator(PlatformOperator):
     """
     Delete a lead for good. Nothing brings it back, so it needs an explicit release and a reason.
 
-    A lead that is gone already after a lost answer counts as deleted; one that was never there is an error.
+    A lead that is gone already after a lost answer, or after a crash of this run, counts as deleted; one that was never
+    there is an error.
 
     :param lead_id: the lead. (templated)
     :param reason: why, for the evidence; no names or numbers of customers. (templated)
@@ -159,6 +160,8 @@ class DeleteLeadOperator(PlatformOperator):
         self.released = released
 
     def execute(self, context: Context) -> dict[str, Any]:
+        from listkeeper.hooks.ledger import open_ledger
+
         lead_id = _whole("lead_id", self.lead_id)
         if self.released is not True:
             raise AirflowFailException(
@@ -177,10 +180,30 @@ class DeleteLeadOperator(PlatformOperator):
             "requested_by": getattr(run, "triggering_user_name", None),
         }
         with self.hook() as hook:
-            hook.session()
-            with self.recorded("lead_deleted", about):
-                hook.delete_lead(lead_id)
+            if self._is_there(hook, lead_id, about):
+                with self.recorded("lead_deleted", about):
+                    hook.delete_lead(lead_id)
+            else:
+                open_ledger().record("lead_deleted", None, about)
         return {"lead_id": lead_id, "deleted": True}
+
+    def _is_there(self, hook: PlatformHook, lead_id: int, about: Mapping[str, Any]) -> bool:
+        """Whether the lead is there; NotFoundError where it is not, and no earlier try of this run broke off."""
+        from include.vendors.platform import NotFoundError
+        from listkeeper.hooks.ledger import open_ledger
+
+        try:
+            hook.get_lead(lead_id)
+        except NotFoundError:
+            # An intent is only written down when the lead was there.
+            intended, ended = (
+                open_ledger().records(kind, None).count(dict(about))
+                for kind in ("lead_deleted_intended", "lead_deleted")
+            )
+            if intended <= ended:
+                raise
+            return False
+        return True
 
 
 class SetPresenceOperator(PlatformOperator):
@@ -251,5 +274,5 @@ def _whole(name: str, value: int | str) -> int:
     """An id, which a template may give as text."""
     try:
         return int(value)
-    except ValueError:
+    except (TypeError, ValueError):
         raise AirflowFailException(f"{name} must be a whole number.") from None

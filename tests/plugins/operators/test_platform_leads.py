@@ -241,6 +241,22 @@ def test_a_404_after_a_lost_answer_means_that_it_is_done(sandbox):
     assert "\nlead_deleted " in evidence()
 
 
+def test_a_delete_whose_worker_died_is_done_by_the_next_try(sandbox, monkeypatch):
+    real = PlatformHook.delete_lead
+
+    def dies(hook, lead_id):
+        real(hook, lead_id)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(PlatformHook, "delete_lead", dies)
+        delete()
+    assert delete()["deleted"] is True
+    assert sent(sandbox, "delete_lead") == 1 and evidence().count("lead_deleted ") == 1
+    with pytest.raises(NotFoundError):
+        delete()
+
+
 def test_a_delete_that_nobody_answered_is_an_intent(sandbox):
     sandbox.fault("platform", "drop_before", op="delete_lead", times=None)
     with pytest.raises(LostAnswerError):
