@@ -279,6 +279,15 @@ def test_case_30_a_callback_that_nobody_takes(ozonetel, receiver):
     assert (told["status"], len(ozonetel.phones())) == ("Success", 3)
 
 
+@pytest.mark.parametrize(
+    "address", ["http://[::1]:99999/x", "http://xn--a/x", "http://[bad", "http://a b/x", "\x00"]
+)
+def test_an_address_that_is_none_keeps_no_other_from_being_called(ozonetel, receiver, address):
+    ozonetel.add([A], callBackUrl=address)
+    ozonetel.add([B], callBackUrl=receiver.url)
+    assert [callback["answer"] for callback in ozonetel.callbacks(2)][1] == 200
+
+
 def test_a_reset_empties_the_account_and_its_queue(ozonetel, receiver):
     for work in before_it_comes(0.2, 2, 20):
         ozonetel.server.reset()
