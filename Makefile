@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+FLEET := $(VENV)/distributed
 
 # A port that is taken is moved with, for example: make demo AIRFLOW_PORT=18080 SANDBOX_PORT=18900
 AIRFLOW_PORT ?= 8080
@@ -19,10 +20,10 @@ SCHEDULES ?= 200
 STACK = --airflow-port $(AIRFLOW_PORT) --sandbox-port $(SANDBOX_PORT) $(if $(LEADS),--leads "$(LEADS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test check docs bench soak proof
+.PHONY: help install lock demo up distributed fleet test check docs bench soak proof
 
 help: ## list what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv and install the locked packages (the others call it)
 
@@ -32,13 +33,19 @@ demo: $(STAMP) ## run tonight's flows once in the sandbox and show where every r
 up: $(STAMP) ## start the sandbox and Airflow with its UI, until Ctrl-C
 	@$(BIN)/python -m include.stack.up $(STACK)
 
+distributed: $(FLEET) ## the same night as demo on PostgreSQL, Redis and two Celery workers that share no disk
+	@$(BIN)/python -m include.stack.distributed $(STACK) --timeout $(TIMEOUT)
+
 test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them); the ones on a whole stack alone, they need both cores
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/stack
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/stack --ignore=tests/fleet
 	$(BIN)/python -m pytest tests/stack
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+fleet: $(FLEET) ## test the promises across workers: one of two is killed, one pace, staging in S3 (minutes)
+	$(BIN)/python -m pytest tests/fleet tests/include/test_staging.py tests/include/test_callbacks.py
 
 check: $(STAMP) ## lint, formatting, types, and no key in any file
 	$(BIN)/ruff check .
@@ -63,9 +70,12 @@ proof: $(STAMP) ## play random nights with crashes and faults, kill every write,
 		SCHEDULES=$(SCHEDULES) $(BIN)/python -m tests.proof.$$name || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "Not proved:$$failed"; exit 1; }
 
-lock: $(STAMP) ## resolve requirements*.txt anew into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header requirements-dev.txt -o requirements.lock
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+
+lock: $(STAMP) ## resolve requirements*.txt anew into requirements*.lock
+	$(COMPILE) requirements-dev.txt -o requirements.lock
+	$(COMPILE) --constraints requirements.lock requirements-distributed.txt -o requirements-distributed.lock
 
 # uv is itself in the lock, so that it stays through its own `sync`. The lock is a plain requirements file:
 # `pip install -r requirements.lock` into any environment does the same, slower.
@@ -79,4 +89,9 @@ $(STAMP): requirements.lock bin/listkeeper
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode requirements.lock
 	@ln -sf ../../bin/listkeeper $(BIN)/listkeeper
+	@touch $@
+
+# What a fleet needs comes on top, at the versions of the lock above: nothing of `make install` changes.
+$(FLEET): requirements-distributed.lock $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements-distributed.lock
 	@touch $@

@@ -20,6 +20,7 @@ from upath import UPath
 
 from include import settings
 from include.ledger import BadCallbackError, Ledger, Receipt, UnknownTokenError
+from include.storage import open_place
 from include.vendors import ozonetel
 from include.vendors.errors import UnexpectedAnswerError
 
@@ -87,7 +88,7 @@ def collect(ledger: Ledger, vendor: str, relay_url: str) -> int:
     is then still there.
     """
     stored = refused = 0
-    relay = UPath(relay_url)
+    relay = open_place(relay_url)
     for file in sorted((relay / vendor).glob("*/*.json"), key=str):
         token = file.parent.name
         try:

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any, Final
 from upath import UPath
 
 from include import settings
+from include.storage import is_local, open_place
 
 MANIFEST: Final = "manifest.json"
 SCHEMA_VERSION: Final = 1
@@ -103,8 +104,8 @@ class RunFolder:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._root = UPath(settings.staging_url()) / path
-        self._local = Path(self._root.path) if self._root.protocol in ("", "file", "local") else None
+        self._root = _root() / path
+        self._local = Path(self._root.path) if is_local(self._root) else None
 
     def __repr__(self) -> str:
         return f"RunFolder({self.path!r})"
@@ -165,6 +166,8 @@ class RunFolder:
                 with (scratch / name).open("rb") as source, (self._root / name).open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
             (self._root / MANIFEST).write_bytes(whole.to_json())
+            for name in {*self.names()} - {*files, MANIFEST}:  # of an earlier content
+                self.discard(name)
         return whole
 
     @contextmanager
@@ -182,9 +185,12 @@ class RunFolder:
             paths = []
             for name in names:
                 target = Path(scratch) / name
-                if (self._root / name).exists():
-                    with (self._root / name).open("rb") as source, target.open("wb") as copy:
-                        shutil.copyfileobj(source, copy, 1 << 20)
+                with (
+                    suppress(FileNotFoundError),
+                    (self._root / name).open("rb") as source,
+                    target.open("wb") as copy,
+                ):
+                    shutil.copyfileobj(source, copy, 1 << 20)
                 paths.append(self._checked(target, manifest.files[name]))
             yield paths
 
@@ -228,9 +234,13 @@ class RunFolder:
         remove(self.path)
 
 
+def _root() -> UPath:
+    return open_place(settings.staging_url())
+
+
 def folders(below: str) -> list[RunFolder]:
     """Committed run folders directly below a place, in name order."""
-    root = UPath(settings.staging_url()) / below
+    root = _root() / below
     if not root.exists():
         return []
     names = sorted(p.name for p in root.iterdir() if not p.name.startswith("."))
@@ -239,7 +249,7 @@ def folders(below: str) -> list[RunFolder]:
 
 def places(below: str) -> list[str]:
     """Names of what stands directly below a place, committed or not, sorted."""
-    root = UPath(settings.staging_url()) / below
+    root = _root() / below
     return sorted(p.name for p in root.iterdir() if not p.name.startswith(".")) if root.exists() else []
 
 
@@ -257,8 +267,8 @@ def files(below: str = "") -> list[StagedFile]:
 
     On a local disk a link counts as a file, and is never followed.
     """
-    root = UPath(settings.staging_url())
-    if root.protocol not in ("", "file", "local"):
+    root = _root()
+    if not is_local(root):
         base = root.path.rstrip("/")
         found = root.fs.find(f"{base}/{below}" if below else base, detail=True)
         listed = [
@@ -304,8 +314,8 @@ def remove(path: str) -> None:
     A folder is first moved out of sight, or loses its manifest: a crash never leaves half of one that looks whole. A
     link goes, what it leads to stays.
     """
-    root = UPath(settings.staging_url()) / path
-    if root.protocol not in ("", "file", "local"):
+    root = _root() / path
+    if not is_local(root):
         (root / MANIFEST).unlink(missing_ok=True)
         if root.exists():
             root.fs.rm(root.path, recursive=True)
@@ -321,8 +331,8 @@ def remove(path: str) -> None:
 
 def prune(path: str) -> None:
     """Remove the empty folders above a place that was removed, as far as the folder of its source or DAG."""
-    root = UPath(settings.staging_url())
-    if root.protocol in ("", "file", "local"):
+    root = _root()
+    if is_local(root):
         for parent in list(Path(path).parents)[:-3]:
             try:
                 (Path(root.path) / parent).rmdir()

@@ -2,7 +2,8 @@
 
 The SFTP server is OpenSSH's own, from Debian's packages, on a loopback port, as the user who runs the tests.
 MariaDB is the one that LISTKEEPER_TEST_MARIADB names (a URL whose user may create databases), or a throw-away
-server from Debian's packages, in a temporary folder, on a loopback port and a socket of its own.
+server from Debian's packages, in a temporary folder, on a loopback port and a socket of its own. Object storage is
+moto's server, from requirements-distributed.txt.
 """
 
 from __future__ import annotations
@@ -47,6 +48,38 @@ def staging_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "staging"
     monkeypatch.setenv("LISTKEEPER_STAGING", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server over real HTTP; without the fleet's packages the test is skipped."""
+    why = "no S3 server here: install requirements-distributed.lock (make distributed does)"
+    pytest.importorskip("s3fs", reason=why)
+    server = pytest.importorskip("moto.server", reason=why).ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket of this test alone, with credentials in the environment as in life."""
+    import httpx
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": s3_server,
+        "AWS_ACCESS_KEY_ID": "tester",
+        "AWS_SECRET_ACCESS_KEY": "tester",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    httpx.put(f"{s3_server}/{name}", trust_env=False).raise_for_status()
+    return f"s3://{name}"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = (ROOT / "requirements.lock").read_text()
+FLEET = (ROOT / "requirements-distributed.lock").read_text()
 
 
 def test_the_lock_names_no_host_and_no_path() -> None:
@@ -21,6 +22,23 @@ def test_the_lock_holds_every_direct_requirement_with_hashes() -> None:
         direct = re.findall(r"^([A-Za-z0-9-]+)", (ROOT / file).read_text(), re.MULTILINE)
         assert {name.lower() for name in direct if not name.startswith("-")} <= locked
     assert LOCK.count("--hash=sha256:") > len(locked)
+
+
+def test_a_fleet_gets_the_versions_of_everybody_and_its_own_on_top() -> None:
+    def pinned(lock: str) -> dict[str, str]:
+        return dict(re.findall(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)", lock, re.MULTILINE))
+
+    ours, fleets = pinned(LOCK), pinned(FLEET)
+    assert {name: version for name, version in fleets.items() if name in ours} == {
+        name: version for name, version in ours.items() if name in fleets
+    }
+    direct = re.findall(
+        r"^([A-Za-z0-9-]+)", (ROOT / "requirements-distributed.txt").read_text(), re.MULTILINE
+    )
+    assert {name.lower() for name in direct if not name.startswith("-")} <= set(fleets)
+    assert FLEET.count("--hash=sha256:") > len(fleets)
+    assert not re.search(r"://|file:|^-", FLEET, re.MULTILINE)
+    assert fleets["celery"].startswith("5.6.")  # Airflow 3.3.2 does not start with 5.7
 
 
 def test_uv_has_one_version() -> None:

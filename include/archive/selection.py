@@ -19,13 +19,13 @@ from typing import Any, Final, TypeVar
 
 import polars as pl
 import sqlalchemy as sa
-from upath import UPath
 
 from include import settings
 from include.leads.retention import IdFile, Keep, RetentionRule, Selection
 from include.leads.schema import OUTCOME_COLUMNS
 from include.leads.suppression import Suppression, read_suppression
 from include.staging import PART_ROWS
+from include.storage import open_place
 
 WINDOW_ROWS: Final = 20_000
 """Rows of `vicidial_list` that one query looks at."""
@@ -367,7 +367,7 @@ def read_id_file(file: IdFile) -> tuple[pl.DataFrame, datetime]:
     Raises SelectionError when it is missing, cannot be read, or lacks the column.
     """
     url = file.file if "://" in file.file else str(settings.PROJECT_ROOT / file.file)
-    path = UPath(url)
+    path = open_place(url)
     try:
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:

@@ -18,7 +18,6 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 import polars as pl
-from upath import UPath
 
 from include import safe, settings
 from include.erasure.erased import SUPPRESSED
@@ -27,6 +26,7 @@ from include.erasure.person import Person
 from include.erasure.requests import ERASURES
 from include.plan import PAYLOAD
 from include.staging import MANIFEST, FileEntry, Manifest, RunFolder, StagingError, sha256_of_bytes
+from include.storage import open_place
 
 NOTES: Final = "swept.json"
 SKIPPED: Final = (ERASURES, SUPPRESSED)
@@ -111,7 +111,7 @@ class Sweep:
 
     def _folders(self) -> Iterator[tuple[str, list[str]]]:
         """Every folder with the names of its files, hidden ones (of a try that was killed) included."""
-        root = UPath(settings.staging_url())
+        root = open_place(settings.staging_url())
         waiting = [""] if root.exists() else []
         while waiting:
             place = waiting.pop()

@@ -28,6 +28,7 @@ from upath import UPath
 
 from include.leads.phones import to_e164
 from include.leads.rules import SuppressionList
+from include.storage import open_place
 
 _Read = tuple[pl.Series, int, Counter[str], datetime | None, str]  # numbers, rows, unreadable, as_of, sha256
 _BATCH: Final = 50_000
@@ -167,7 +168,7 @@ def fetch(url: str, folder: Path) -> tuple[Path, datetime | None]:
     name = url.rpartition("/")[2]
     local = folder / name
     try:
-        place = UPath(url)
+        place = open_place(url)
         before = _state(place)
         with place.open("rb") as source, local.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
@@ -186,7 +187,6 @@ def fetch(url: str, folder: Path) -> tuple[Path, datetime | None]:
 def _state(place: UPath) -> tuple[int, datetime | None]:
     """Size and last change of an object, as the storage has it now."""
     files = place.fs
-    files.invalidate_cache()  # or a listing of earlier would hide a change
     size = int(files.info(place.path)["size"])
     try:
         changed = files.modified(place.path)

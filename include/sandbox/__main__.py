@@ -55,7 +55,8 @@ def main() -> None:
         "--vicidial-db",
         default=IN_MEMORY,
         metavar="URL",
-        help="Vicidial's database: an SQLAlchemy URL of SQLite, MariaDB or MySQL (default: SQLite in memory)",
+        help="Vicidial's database: an SQLAlchemy URL of SQLite, MariaDB, MySQL or PostgreSQL "
+        "(default: SQLite in memory)",
     )
     parser.add_argument(
         "--vicidial-leads",

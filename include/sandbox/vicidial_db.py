@@ -79,7 +79,7 @@ def _table(name: str, *, numbered: bool) -> Table:
         Column("source_id", String(50)),
         Column("list_id", _BIG, nullable=False, default=0, index=True),
         Column("gmt_offset_now", _OFFSET, default=0),
-        Column("called_since_last_reset", Enum(*_CALLED), default="N"),
+        Column("called_since_last_reset", Enum(*_CALLED, name="called_since_last_reset"), default="N"),
         Column("phone_code", String(10)),
         Column("phone_number", String(18), nullable=False, index=True),
         Column("title", String(4)),
@@ -94,7 +94,7 @@ def _table(name: str, *, numbered: bool) -> Table:
         Column("province", String(50)),
         Column("postal_code", String(10)),
         Column("country_code", String(3)),
-        Column("gender", Enum("M", "F", "U"), default="U"),
+        Column("gender", Enum("M", "F", "U", name="gender"), default="U"),
         Column("date_of_birth", Date),
         Column("alt_phone", String(12)),
         Column("email", String(70)),
@@ -347,8 +347,13 @@ def _engine(url: str) -> Engine:
             engine = create_engine(address)
             event.listen(engine, "connect", _let_others_read)
             return engine
+        case "postgresql":  # in no Vicidial, but where a fleet has no other server for its workers to read
+            zone = f"-c timezone={ZONE_OFFSET}"
+            return create_engine(address, connect_args={"options": zone}, pool_pre_ping=True)
         case kind:
-            raise VicidialDatabaseError(f"--vicidial-db takes SQLite, MariaDB or MySQL, not {kind}.")
+            raise VicidialDatabaseError(
+                f"--vicidial-db takes SQLite, MariaDB, MySQL or PostgreSQL, not {kind}."
+            )
 
 
 def _let_others_read(connection: Any, _record: Any) -> None:

@@ -10,6 +10,7 @@ import configparser
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -20,10 +21,22 @@ from include.settings import PROJECT_ROOT
 USERS = {"admin": "admin", "ana": "user"}
 
 
-def write_config(home: Path, *, host: str, port: int, logs: Path) -> None:
-    """Write the configuration of an Airflow on SQLite in `home`, served on `host`:`port`, logging to `logs`."""
+def write_config(
+    home: Path,
+    *,
+    host: str,
+    port: int,
+    logs: Path,
+    keys: Path | None = None,
+    changes: Mapping[str, Mapping[str, object]] | None = None,
+) -> None:
+    """Write the configuration of an Airflow on SQLite in `home`, served on `host`:`port`, logging to `logs`.
+
+    :param keys: file of the keys that all processes of an Airflow must have in common, by default one in `home`.
+    :param changes: options that another kind of stack sets otherwise, by section.
+    """
     url = f"http://{host}:{port}"
-    kept = _secrets(home / "secrets.json")
+    kept = _secrets(keys or home / "secrets.json")
     settings: dict[str, dict[str, object]] = {
         "core": {
             "dags_folder": PROJECT_ROOT / "dags",
@@ -58,6 +71,8 @@ def write_config(home: Path, *, host: str, port: int, logs: Path) -> None:
             "dag_processor_child_process_log_directory": logs / "dags",
         },
     }
+    for section, options in (changes or {}).items():
+        settings[section] = settings.get(section, {}) | dict(options)
     config = configparser.ConfigParser(interpolation=None)
     for section, options in settings.items():
         config[section] = {name: str(value).replace("%", "%%") for name, value in options.items()}

@@ -13,10 +13,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock_time
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -34,6 +34,8 @@ FOLLOW_SECONDS = 60.0  # how long after its pull a delivery may take to start
 POLL_SECONDS = 0.5
 LOG_LINES = 15
 ENDED = ("success", "failed")
+
+S = TypeVar("S", bound=Stack)
 
 # Task states worth a line, the most telling first: a mapped task shows the first one any of its parts is in.
 TOLD = {
@@ -56,6 +58,8 @@ class Flow:
     run: dict[str, Any] | None = None
     run_id: str | None = None
     """Of a run that has no partition: it is known by its id."""
+    machines: dict[str, list[str]] = field(default_factory=dict)
+    """Where each task was seen to run, in order: more than one machine after a wait or a second try."""
 
     @property
     def archives(self) -> bool:
@@ -132,7 +136,9 @@ def watch(
             if flow.run is None:
                 continue
             # The run was read before its tasks: when it has ended, they have too.
-            lines = _task_lines(airflow.task_instances(flow.dag_id, flow.run["dag_run_id"]))
+            tasks = airflow.task_instances(flow.dag_id, flow.run["dag_run_id"])
+            _note_machines(flow, tasks)
+            lines = _task_lines(tasks)
             if flow.state in ENDED:
                 lines["run"] = str(flow.state)
             for task, state in lines.items():
@@ -159,6 +165,13 @@ def _may_still_come(flow: Flow, flows: list[Flow], waiting_since: dict[str, floa
         return pull.state != "failed"
     since = waiting_since.setdefault(flow.dag_id, time.monotonic())
     return time.monotonic() - since < FOLLOW_SECONDS
+
+
+def _note_machines(flow: Flow, tasks: list[dict[str, Any]]) -> None:
+    for task in tasks:
+        seen, machine = flow.machines.setdefault(task["task_id"], []), task.get("hostname")
+        if machine and machine not in seen:
+            seen.append(machine)
 
 
 def _task_lines(tasks: list[dict[str, Any]]) -> dict[str, str]:
@@ -285,35 +298,54 @@ def run(stack: Stack, flows: list[Flow], console: Console, timeout: float) -> bo
             console.show(f"Report of {result.flow}: {result.report}")
     console.show(f"The same as JSON: {stack.state / 'demo.json'}")
     console.show(
-        "Every row is accounted for. See the runs in the browser: make up"
+        "Every row is accounted for."
         if well
         else f"NOT every run ended well with every row accounted for. Logs: {stack.state / 'logs'}"
     )
     return well
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; 0 when all is well, 1 when not, 2 for a wrong argument, 130 after Ctrl-C."""
-    parser = screen.arguments("make demo", "Run tonight's flows once and show where every row went.")
+def see_runs(_stack: Stack, _flows: list[Flow], console: Console) -> bool:
+    """Say where the runs are kept."""
+    console.show("See the runs in the browser: make up")
+    return True
+
+
+def asked(command: str, argv: Sequence[str] | None) -> dict[str, Any]:
+    """Read the command line of a demo: the arguments of its stack, and `timeout` in seconds."""
+    parser = screen.arguments(command, "Run tonight's flows once and show where every row went.")
     parser.add_argument(
         "--timeout", type=float, default=RUN_SECONDS, help="seconds for the runs; make: TIMEOUT="
     )
-    chosen = parser.parse_args(argv)
+    return vars(parser.parse_args(argv))
+
+
+def play(stack: S, timeout: float, afterwards: Callable[[S, list[Flow], Console], bool]) -> int:
+    """Start a stack and run the demo on it; 0 when all is well, 1 when not, 130 after Ctrl-C.
+
+    :param afterwards: what else there is to say while the stack still runs; returns whether that is well too.
+    """
     screen.end_on_signals()
     console = Console()
     try:
         flows = tonight(datetime.now(UTC))
         console.say("starting the sandbox and Airflow, from a clean state")
-        with Stack(
-            airflow_port=chosen.airflow_port, sandbox_port=chosen.sandbox_port, leads=chosen.leads, fresh=True
-        ) as stack:
-            return 0 if run(stack, flows, console, chosen.timeout) else 1
+        with stack:
+            well = run(stack, flows, console, timeout)
+            return 0 if afterwards(stack, flows, console) and well else 1
     except (StackError, SettingsError, FlowFileError, AirflowError, httpx.HTTPError) as error:
         console.show(f"\n{error}")
         return 1
     except KeyboardInterrupt:
         console.show("\nStopped.")
         return 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; its exit code is that of `play`, 2 for a wrong argument."""
+    arguments = asked("make demo", argv)
+    timeout = arguments.pop("timeout")
+    return play(Stack(**arguments, fresh=True), timeout, see_runs)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ SANDBOX_PORT = 8900
 
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 COMPONENTS = ("sandbox", *AIRFLOW_COMPONENTS)
+MIGRATION = "db-migrate"
 # Where Airflow's health answer speaks of a component: section and heartbeat.
 HEARTBEATS = {
     "scheduler": ("scheduler", "latest_scheduler_heartbeat"),
@@ -63,8 +64,12 @@ class Stack:
 
     `leads` is the user's own list for the sandbox. `fresh` removes what an earlier stack left in `state`.
     `environment` goes to every process, last (tests move Airflow's folders with it). Use as a context
-    manager: entering starts the processes, leaving ends them.
+    manager: entering starts the processes, leaving ends them. Another description of the same stack
+    (`include.stack.fleet`) names other `components`, and says how each is configured and started.
     """
+
+    components: tuple[str, ...] = COMPONENTS
+    left_behind: tuple[str, ...] = LEFT_BEHIND
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class Stack:
         self._environment = dict(environment or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, datetime] = {}
+        self._log_starts: dict[str, int] = {}
         self._watchdog: subprocess.Popen[str] | None = None
         self._lock: IO[str] | None = None
 
@@ -104,6 +110,11 @@ class Stack:
     def home(self) -> Path:
         """Airflow's home folder."""
         return self.state / "airflow"
+
+    @property
+    def vicidial_url(self) -> str:
+        """SQLAlchemy URL of the database of the sandbox's dialer."""
+        return f"sqlite:///{self.state / 'vicidial.db'}"
 
     @property
     def airflow(self) -> Airflow:
@@ -125,20 +136,20 @@ class Stack:
         :raises StackError: another stack owns this state folder, a port is taken, or the database failed
         """
         self._take_lock()
-        require_free_port(self.airflow_port, "AIRFLOW_PORT", "Airflow")
-        require_free_port(self.sandbox_port, "SANDBOX_PORT", "the sandbox")
-        require_free_port(self.sandbox_port + SFTP_ABOVE, "SANDBOX_PORT", "the sandbox's SFTP server")
-        for leftover in LEFT_BEHIND if self.fresh else ("logs",):
+        for port, variable, purpose in self._needed_ports():
+            require_free_port(port, variable, purpose)
+        for leftover in self.left_behind if self.fresh else ("logs",):
             for path in self.state.glob(leftover):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.home.mkdir(parents=True, exist_ok=True)
         (self.state / "logs").mkdir()
-        write_config(self.home, host=HOST, port=self.airflow_port, logs=self.state / "logs")
         self._start_watchdog()
+        self._configure()
         self._spawn("sandbox")
         self._prepare_database()
-        for component in AIRFLOW_COMPONENTS:
-            self._spawn(component)
+        for component in self.components:
+            if component not in self._processes:
+                self._spawn(component)
 
     def stop(self) -> None:
         """End every process, politely first; safe to call twice and after a failed start."""
@@ -191,7 +202,7 @@ class Stack:
         :param ready: called once with the name of each component as it becomes ready
         :raises StackError: a component ended, or is not ready after `timeout` seconds
         """
-        waiting = list(COMPONENTS)
+        waiting = list(self.components)
         deadline = time.monotonic() + timeout
         with self.airflow as airflow:
             while waiting:
@@ -236,6 +247,14 @@ class Stack:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
         return f"The end of {log}:\n" + "\n".join(lines[-20:])
 
+    def _needed_ports(self) -> list[tuple[int, str, str]]:
+        """Ports that must be free, each with the variable that moves it and what it is for."""
+        return [
+            (self.airflow_port, "AIRFLOW_PORT", "Airflow"),
+            (self.sandbox_port, "SANDBOX_PORT", "the sandbox"),
+            (self.sandbox_port + SFTP_ABOVE, "SANDBOX_PORT", "the sandbox's SFTP server"),
+        ]
+
     def _take_lock(self) -> None:
         """Own the state folder until this process ends (the system drops the lock, however it ends)."""
         self.state.mkdir(parents=True, exist_ok=True)
@@ -268,35 +287,43 @@ class Stack:
         if component == "sandbox":
             leads = ["--leads", str(self.leads.resolve())] if self.leads else []
             suppression = ["--suppression", str(self.state / "suppression.csv")]
-            vicidial = ["--vicidial-db", f"sqlite:///{self.state / 'vicidial.db'}"]
+            vicidial = ["--vicidial-db", self.vicidial_url]
             vicidial += ["--vicidial-leads", str(VICIDIAL_LEADS)]
             port = ["--port", str(self.sandbox_port), "--sftp-port", str(self.sandbox_port + SFTP_ABOVE)]
             return [sys.executable, "-m", "include.sandbox", *port, *suppression, *vicidial, *leads]
+        if component == MIGRATION:
+            return [sys.executable, "-m", "airflow", "db", "migrate"]
         # One machine, one disk: the API server reads task logs from files. Log servers would cost two more
         # ports and 0.5 GB. (While a task runs, its log page says that it could not ask one, folded away.)
         quiet = ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
         return [sys.executable, "-m", "airflow", component, *quiet]
 
-    def _spawn(self, component: str) -> None:
+    def _spawn(self, component: str, user: str | None = None) -> None:
+        """Start a component, as another user where it asks for one."""
         self._started[component] = datetime.now(UTC)
-        self._processes[component] = self._popen(self._command(component), self.log_file(component))
-
-    def _popen(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
-        with log.open("ab") as output:
+        self._log_starts[component] = log.stat().st_size if (log := self.log_file(component)).exists() else 0
+        with self.log_file(component).open("ab") as output:
             process = subprocess.Popen(  # noqa: S603 - our own commands, no shell
-                command,
+                self._command(component),
                 cwd=ROOT,
-                env=self.environment(),
+                env=self.environment(component),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
             )
+        self._processes[component] = process
         if self._watchdog is None or self._watchdog.stdin is None:
             raise StackError("The stack was not started.")
         self._watchdog.stdin.write(f"{process.pid}\n")
         self._watchdog.stdin.flush()
-        return process
+
+    def _configure(self) -> None:
+        """Write Airflow's configuration."""
+        write_config(self.home, host=HOST, port=self.airflow_port, logs=self.state / "logs")
 
     def _prepare_database(self) -> None:
         """Bring Airflow's database up to date.
@@ -321,14 +348,13 @@ class Stack:
         migrated_for.write_text(lock)
 
     def _migrate(self) -> None:
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        process = self._processes["db-migrate"] = self._popen(command, self.log_file("db-migrate"))
-        if process.wait() != 0:
-            raise StackError(f"`airflow db migrate` failed.\n{self._last_words('db-migrate')}")
-        del self._processes["db-migrate"]
+        self._spawn(MIGRATION)
+        if self._processes[MIGRATION].wait() != 0:
+            raise StackError(f"`airflow db migrate` failed.\n{self._last_words(MIGRATION)}")
+        del self._processes[MIGRATION]
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment variables that every process sees.
+    def environment(self, component: str | None = None) -> dict[str, str]:
+        """Return the environment variables that every process sees, or those of one component.
 
         Airflow's and Listkeeper's own variables of the calling shell are left out: a shell that is set up
         for production must not lead the sandbox's fake lists there. Only LISTKEEPER_FLOWS passes.

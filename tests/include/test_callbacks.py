@@ -142,17 +142,19 @@ def test_a_ledger_that_fails_loses_nothing(tmp_path, ledger, load, token):
     assert collect(ledger, VENDOR, str(tmp_path)) == 1
 
 
-def test_an_object_store_works_too(ledger, load, token):
-    from upath import UPath
+@pytest.mark.parametrize("kind", ["memory", "S3"])
+def test_an_object_store_works_too(kind, request, ledger, load, token):
+    from include.storage import open_place
 
-    relay = UPath("memory://relay")
+    url = "memory://relay" if kind == "memory" else f"{request.getfixturevalue('bucket')}/relay"
+    relay = open_place(url)
     file = relay / VENDOR / token / "1.json"
     file.parent.mkdir(parents=True)
     file.write_bytes(json.dumps(BODY).encode())
     forged = relay / VENDOR / "forged" / "1.json"
     forged.parent.mkdir(parents=True)
     forged.write_bytes(b"{}")
-    assert collect(ledger, VENDOR, "memory://relay") == 1
+    assert collect(ledger, VENDOR, url) == 1
     assert not file.exists() and not forged.exists()
     assert len(list((relay / "refused").iterdir())) == 1
     assert statuses(ledger, load) == ["FINALIZED"]

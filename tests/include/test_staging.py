@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from include import staging
+from include import settings, staging
 from include.staging import MANIFEST, Manifest, RunFolder, StagingError, run_path, slug
 
-KINDS = ("path", "file URL", "memory URL")
+KINDS = ("path", "file URL", "memory URL", "S3")
 
 
 @pytest.fixture(params=KINDS)
@@ -27,7 +29,7 @@ def root(request, tmp_path, monkeypatch):
         "path": str(tmp_path / "staging area"),
         "file URL": f"file://{tmp_path}/staging area",
         "memory URL": "memory://bucket/staging",
-    }[request.param]
+    }.get(request.param) or f"{request.getfixturevalue('bucket')}/staging"
     monkeypatch.setenv("LISTKEEPER_STAGING", url)
     monkeypatch.chdir(tmp_path)
     yield request.param
@@ -83,6 +85,7 @@ def test_a_second_commit_replaces_the_first_whole(root):
     commit(folder, a=b"one", b=b"two")
     commit(folder, b=b"three")
     assert content(folder) == {"b": b"three"}
+    assert folder.names() == ["b", MANIFEST]
 
 
 def test_a_failed_second_try_leaves_the_first(root):
@@ -230,7 +233,7 @@ def test_a_commit_broken_anywhere_shows_the_old_the_new_or_nothing(root, monkeyp
         folder = RunFolder(f"runs/a/{calls}")
         commit(folder, a=b"old", b=b"old")
         with monkeypatch.context() as patch:
-            if root == "memory URL":
+            if root in ("memory URL", "S3"):
                 patch.setattr(type(folder._root), "open", after(calls, type(folder._root).open))
                 patch.setattr(shutil, "copyfileobj", after(calls, shutil.copyfileobj))
             else:
@@ -278,3 +281,107 @@ def test_a_run_has_a_place_of_its_own():
     assert os.sep not in slug("../../etc/passwd")
     assert slug("é" * 300) != slug("é" * 301)
     assert len(slug("x" * 300)) < 60
+
+
+# --- object storage, where others write too
+
+
+class OtherWorker:
+    """Another worker's hands on the same storage, past every cache of this process."""
+
+    def __init__(self, bucket: str) -> None:
+        import boto3
+
+        self._s3, self._bucket = boto3.client("s3"), bucket.removeprefix("s3://")
+
+    def put(self, path: str, content: bytes) -> None:
+        self._s3.put_object(Bucket=self._bucket, Key=f"staging/{path}", Body=content)
+
+    def remove(self, path: str) -> None:
+        self._s3.delete_object(Bucket=self._bucket, Key=f"staging/{path}")
+
+    def objects(self) -> int:
+        return self._s3.list_objects_v2(Bucket=self._bucket)["KeyCount"]
+
+    def uploads(self) -> int:
+        return len(self._s3.list_multipart_uploads(Bucket=self._bucket).get("Uploads", ()))
+
+
+@pytest.fixture
+def other_worker(bucket, monkeypatch):
+    monkeypatch.setenv("LISTKEEPER_STAGING", f"{bucket}/staging")
+    return OtherWorker(bucket)
+
+
+def test_what_another_worker_writes_and_removes_is_seen_at_once(other_worker):
+    commit(RunFolder("snapshots/s/n/a"), x=b"one")
+    assert [folder.path for folder in staging.folders("snapshots/s/n")] == ["snapshots/s/n/a"]
+    assert staging.places("snapshots/s/n") == ["a"]
+    assert len(staging.files("snapshots")) == 2
+
+    for name in ("x", MANIFEST):
+        other_worker.put(f"snapshots/s/n/b/{name}", RunFolder("snapshots/s/n/a").get(name))
+    assert staging.places("snapshots/s/n") == ["a", "b"]
+    assert [folder.path for folder in staging.folders("snapshots/s/n")][1:] == ["snapshots/s/n/b"]
+    assert content(RunFolder("snapshots/s/n/b")) == {"x": b"one"}
+    assert len(staging.files("snapshots")) == 4
+
+    for name in ("x", MANIFEST):
+        other_worker.remove(f"snapshots/s/n/a/{name}")
+    assert staging.places("snapshots/s/n") == ["b"]
+    assert not RunFolder("snapshots/s/n/a").exists()
+    assert len(staging.files()) == 2
+
+
+WORKER = """
+import sys
+from include.staging import Manifest, RunFolder
+
+files, size = map(int, sys.argv[1:])
+with RunFolder("runs/a/b").writing() as scratch:
+    for number in range(files):
+        with (scratch / f"part-{number:03d}").open("wb") as file:
+            file.truncate(size)
+    print("begins", flush=True)
+    RunFolder("runs/a/b").commit(scratch, Manifest(kind="test", rows=files))
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "under_way"),
+    [
+        (200, 200_000, OtherWorker.objects),
+        (
+            1,
+            250_000_000,
+            OtherWorker.uploads,
+        ),  # S3 takes a large file in pieces, which become a file when all are there
+    ],
+    ids=["many files", "a file of pieces"],
+)
+def test_a_worker_killed_in_a_commit_leaves_no_half_run_folder(
+    other_worker, tmp_path, files, size, under_way
+):
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(files), str(size)],
+        cwd=settings.PROJECT_ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout is not None
+    with worker.stdout:
+        assert worker.stdout.readline() == "begins\n"
+    while not under_way(other_worker):
+        assert worker.poll() is None
+    worker.kill()
+    worker.wait()
+    folder = RunFolder("runs/a/b")
+    assert len(folder.names()) < files
+    assert not folder.exists()
+    assert staging.folders("runs/a") == []
+    with pytest.raises(StagingError, match="no complete run folder"), folder.reading():
+        pass
+    commit(folder, a=b"one")
+    assert content(folder) == {"a": b"one"}
+    assert folder.names() == ["a", MANIFEST]

@@ -37,6 +37,7 @@ from include.report.reasons import REJECTS_TITLE
 from include.report.run import report_markdown
 from include.resend import load_problem
 from include.staging import RunFolder, slug
+from include.storage import open_place
 from listkeeper.hooks.ledger import open_ledger
 from listkeeper.links import PREFIX
 
@@ -146,7 +147,7 @@ def file(dag_id: DagId, run_slug: RunSlug, name: str) -> Response:
         raise HTTPException(404, gone or f"This run has left no {name} yet.")
     place = "attachment" if name in DOWNLOADS else "inline"
     return StreamingResponse(
-        _content(UPath(settings.staging_url()) / _folder(dag_id, run_slug, step).path / name),
+        _content(open_place(settings.staging_url()) / _folder(dag_id, run_slug, step).path / name),
         media_type=media_type,
         headers={"Content-Disposition": f'{place}; filename="{name}"'},
     )

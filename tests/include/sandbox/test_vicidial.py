@@ -450,7 +450,8 @@ def test_a_database_of_somebody_else_is_left_alone(tmp_path):
         ("sqlite:////no/such/folder/x.db", "cannot be used: unable to open"),
         ("mysql+pymysql://me:secret@127.0.0.1:1/x", "cannot be used"),
         ("mysql+nodriver://127.0.0.1/x", "cannot be used"),
-        ("postgresql+psycopg2://127.0.0.1/x", "takes SQLite, MariaDB or MySQL, not postgresql"),
+        ("postgresql+psycopg2://me:secret@127.0.0.1:1/x", "cannot be used"),
+        ("oracle://127.0.0.1/x", "takes SQLite, MariaDB, MySQL or PostgreSQL, not oracle"),
     ],
 )
 def test_a_database_that_cannot_serve(url, problem):
