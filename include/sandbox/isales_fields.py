@@ -24,6 +24,7 @@ MOST_ROWS: Final = 100
 """Rows of a page of any query."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,9}")
 _USER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
 
@@ -93,9 +94,9 @@ def schedule(asked: Json, *, half_hours: bool) -> tuple[int, int] | None:
 
 
 def _digits(value: Any, name: str, most: int) -> int:
-    if not isinstance(value, str) or not (value.isascii() and value.isdecimal()):
+    if not isinstance(value, str) or not _WHOLE_NUMBER.fullmatch(value):
         raise RefusalError(WRONG_TYPE, name)
-    if int(value) > most:
+    if not 0 <= int(value) <= most:
         raise RefusalError(WRONG_VALUE, name)
     return int(value)
 

@@ -128,7 +128,8 @@ def _called(text: str) -> list[Any]:
 def _number(entry: Any) -> str:
     if not isinstance(entry, dict) or type(entry.get("calledNo")) not in (str, int):
         raise RowError
-    number, delay = str(entry["calledNo"]), entry.get("delayTime", 0)
+    number, delay = str(entry["calledNo"]), entry.get("delayTime")
+    delay = 0 if delay is None else delay
     if isinstance(delay, str) and delay.isdecimal():
         delay = int(delay)
     if not _NUMBER.fullmatch(number) or type(delay) is not int or not 0 <= delay <= LONGEST_DELAY:

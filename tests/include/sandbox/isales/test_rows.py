@@ -27,6 +27,7 @@ ROWS = [
     ({"customField": "x"}, False),
     (called("901", delayTime=7200), True),
     (called("901", delayTime="60", type="home"), True),
+    (called("901", delayTime=None), True),
     (called("901", delayTime=7201), False),
     (called("901", delayTime=-1), False),
     (called("901", delayTime=True), False),
