@@ -93,7 +93,7 @@ def test_and_in_libreoffice(tmp_path):
     asked = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,1"
     done = subprocess.run(
         [office, home, "--headless", "--convert-to", asked, "--outdir", tmp_path, path],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
     )  # fmt: skip
     (made,) = tmp_path.glob("*.csv")
     with made.open(newline="", encoding="utf-8") as file:

@@ -56,7 +56,7 @@ except ValueError:
 def lines(*, ours: bool, as_json: bool = True) -> str:
     """What a process of its own logs, as a task's does."""
     script = SCRIPT.format(root=ROOT, json=as_json, ours=ours, leak=LEAK)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

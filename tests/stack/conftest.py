@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import socket
 import time
@@ -16,7 +18,8 @@ import pytest
 
 from include.ledger import Batch, Ledger
 from include.stack import console
-from include.stack.processes import Stack
+from include.stack.processes import SFTP_ABOVE, Stack
+from tests.waiting import LIMIT
 
 Json = dict[str, Any]
 
@@ -50,14 +53,14 @@ class Rig:
         self.stack = stack
         self.airflow = stack.airflow
         self.ledger = Ledger(f"sqlite:///{stack.state / 'ledger.db'}")
-        self._http = httpx.Client(base_url=f"{stack.sandbox_url}/_sandbox", timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=f"{stack.sandbox_url}/_sandbox", timeout=LIMIT, trust_env=False)
         self.nights: dict[str, int] = {}  # the sandbox's own count of list 100, by night
         self.last_night = ""
 
     def begin(self, *dag_ids: str) -> None:
         """Wait until the stack is up and lists these DAGs."""
         console.begin(self.stack, console.Console(), self.airflow)
-        console.wait_for_dags(self.stack, self.airflow, set(dag_ids))
+        console.wait_for_dags(self.stack, self.airflow, set(dag_ids), timeout=300)
         self.ledger.migrate()
         data = self._http.get("").raise_for_status().json()["data"]
         self.nights, self.last_night = data["nights"], data["night"]
@@ -104,7 +107,7 @@ class Rig:
 
     # runs
 
-    def wait(self, what: str, seen: Callable[[], Any], seconds: float = 60) -> Any:
+    def wait(self, what: str, seen: Callable[[], Any], seconds: float = 240) -> Any:
         """Wait until `seen` returns something true, and return it."""
         deadline = time.monotonic() + seconds
         while not (found := seen()):
@@ -139,7 +142,7 @@ class Rig:
         load = self.ledger.load_for_run(dag_id, run_id)
         return next(iter(self.ledger.batches(load.id)), None) if load else None
 
-    def ended(self, dag_id: str, run_id: str, seconds: float = 90) -> tuple[str, Json]:
+    def ended(self, dag_id: str, run_id: str, seconds: float = 300) -> tuple[str, Json]:
         """Wait for the end of a run; return its state and the summary it left."""
         self.wait(
             f"{dag_id} to end", lambda: self.airflow.run(dag_id, run_id)["state"] in ENDED, seconds=seconds
@@ -155,10 +158,14 @@ class Rig:
 
 
 def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+    """Airflow's and the sandbox's, below those that systems give to outgoing connections: none takes one meanwhile."""
+    while True:
+        airflow = random.randrange(20_000, 30_000)
+        sandbox = airflow + 1
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            for port in (airflow, sandbox, sandbox + SFTP_ABOVE):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+            return airflow, sandbox
 
 
 @pytest.fixture(scope="session")

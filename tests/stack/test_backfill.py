@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]  # seconds: of a stack on a busy machine
 
 SOURCE = """
 kind: pull_platform_leads
@@ -56,10 +56,10 @@ def test_what_follows_a_backfill_writes_only_where_the_flow_file_says_so(rigged:
             "dag_run_conf": {},
         }
         rig.airflow._call("POST", "backfills", json=body)
-        rig.wait("the pulls", lambda: ended(rig, PULL) >= set(nights), seconds=120)
+        rig.wait("the pulls", lambda: ended(rig, PULL) >= set(nights), seconds=400)
         for dag_id in dags.values():
             rig.wait(
-                f"{dag_id} to follow", lambda dag_id=dag_id: ended(rig, dag_id) >= set(nights), seconds=180
+                f"{dag_id} to follow", lambda dag_id=dag_id: ended(rig, dag_id) >= set(nights), seconds=400
             )
         backfilled = {run["partition_key"] for run in rig.airflow.runs(PULL) if run["run_type"] == "backfill"}
         assert backfilled >= set(nights)

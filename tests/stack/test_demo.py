@@ -19,7 +19,7 @@ import pytest
 
 from include.settings import PROJECT_ROOT
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]  # seconds: of a stack on a busy machine
 
 STATES = ("delivered", "rejected", "suppressed", "held", "uncertain")
 SOURCE = "ftc_callers"
@@ -64,7 +64,14 @@ def demo(tmp_path: Path, ports: Callable[[], tuple[int, int]], migrated: Path) -
         (state / "cache").symlink_to(migrated)
         airflow_port, sandbox_port = ports()
         command = [sys.executable, "-m", "include.stack.demo", *arguments]
-        command += ["--airflow-port", str(airflow_port), "--sandbox-port", str(sandbox_port)]
+        command += [
+            "--airflow-port",
+            str(airflow_port),
+            "--sandbox-port",
+            str(sandbox_port),
+            "--timeout",
+            "900",
+        ]
         environment = os.environ | {"LISTKEEPER_STATE": str(state), "LISTKEEPER_FLOWS": str(flows)}
         told: dict[str, Any] = {}
         with (tmp_path / "printed").open("w+", encoding="utf-8") as printed:

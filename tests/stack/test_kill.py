@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]  # seconds: of a stack on a busy machine
 
 SHARDS = 2
 SOURCE = """
@@ -132,7 +132,7 @@ class Pull:
         self.rig = rig
         self.night = rig.last_night
         self.before = len(rig.pages_asked())
-        rig.switch("platform", page_delay_ms=250)
+        rig.switch("platform", page_delay_ms=400)
         self.run_id = rig.airflow.trigger(PULL, partition_key=self.night)
 
     def asked(self) -> list[str]:
@@ -193,8 +193,8 @@ def check_uncertain(rig: Any, name: str, run_id: str) -> None:
 def test_workers_die(rig: Any) -> None:
     rig.switch("purecallerid", step_seconds=15)
     # The first load's bytes arrive nowhere; the two after it are taken, but nobody lives to read the answer.
-    rig.fault("purecallerid", "delay", seconds=60)
-    rig.fault("purecallerid", "late_answer", nth=2, times=2, seconds=60)
+    rig.fault("purecallerid", "delay", seconds=600)
+    rig.fault("purecallerid", "late_answer", nth=2, times=2, seconds=600)
     never_taken = start(rig, "ringcx_nightly")
     rig.until_sending(load_dag("ringcx_nightly"), never_taken)
     replaced, appended = start(rig, "five9_nightly"), start(rig, "ringcx_weekend")
@@ -225,10 +225,10 @@ def test_workers_die_in_an_upload_and_in_an_import(rig: Any) -> None:
         return dag_id, rig.airflow.trigger(dag_id, conf={"night": sorted(rig.nights)[1]})
 
     rig.switch("isales", take_repeats=True)  # so that a file imported twice is seen in the campaign
-    rig.fault("sftp", "upload_slow", seconds=60)
+    rig.fault("sftp", "upload_slow", seconds=600)
     uploading = begin("upload")
     rig.wait("the upload", lambda: [e for e in rig.vendor("isales")["sftp"] if e["op"] == "upload"])
-    rig.fault("isales", "late_answer", op="import", seconds=60)
+    rig.fault("isales", "late_answer", op="import", seconds=600)
     asking = begin("request")
     rig.wait(
         "the import",
@@ -250,10 +250,10 @@ def test_workers_die_in_an_upload_and_in_an_import(rig: Any) -> None:
 
 
 def test_api_server_dies(rig: Any) -> None:
-    rig.fault("purecallerid", "delay", seconds=15)
+    rig.fault("purecallerid", "delay", seconds=30)
     sending = start(rig, "five9_renewals")
     rig.until_sending(load_dag("five9_renewals"), sending)
-    rig.switch("purecallerid", step_seconds=3)
+    rig.switch("purecallerid", step_seconds=6)
     waiting, pull = start(rig, "five9_weekend"), Pull(rig)
     rig.until_task(load_dag("five9_weekend"), waiting, "load", "deferred")
     pull.until_under_way()

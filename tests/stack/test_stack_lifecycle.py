@@ -19,6 +19,9 @@ from include.settings import PROJECT_ROOT
 from include.stack import sessions
 from include.stack.airflow_settings import at_sandbox, read_settings
 from include.stack.processes import COMPONENTS, Stack, StackError
+from tests.waiting import LIMIT
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]  # seconds: of a stack on a busy machine
 
 DAGS = """
 from airflow.sdk import Asset, CronPartitionTimetable, PartitionedAssetTimetable, dag, task
@@ -60,7 +63,7 @@ state, airflow_port, sandbox_port, environment = sys.argv[1:]
 with Stack(Path(state), airflow_port=int(airflow_port), sandbox_port=int(sandbox_port),
            environment=json.loads(environment)) as stack:
     print(json.dumps(stack.pids), flush=True)
-    time.sleep(300)
+    time.sleep(1200)
 """
 
 
@@ -120,7 +123,7 @@ def test_a_stack_starts_survives_its_components_and_ends(
         airflow.unpause("pull")
         airflow.unpause("load")
         run_id = airflow.trigger("pull", partition_key="2026-11-20", note="test")
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 240
         while not (runs := airflow.runs("load", partition_key="2026-11-20")) or runs[0]["state"] != "failed":
             assert time.monotonic() < deadline, (
                 airflow.runs(),
@@ -157,8 +160,8 @@ def test_nothing_outlives_the_owner(
     assert len(started) == len(COMPONENTS)
     assert started <= set(sessions.members(started))
     os.kill(owner.pid, end)
-    owner.wait(20)
-    deadline = time.monotonic() + 10
+    owner.wait(LIMIT)
+    deadline = time.monotonic() + LIMIT
     while left := sessions.members(started):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)

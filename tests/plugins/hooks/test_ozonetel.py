@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +19,7 @@ from include.vendors.errors import (
     VendorError,
 )
 from include.vendors.ozonetel import callback_record, read_callback
+from tests.waiting import until
 
 HEADER = ["PhoneNumber", "Name", "Priority"]
 ROWS = [[f"20120000{n:02d}", f"Lead {n}", "6"] for n in range(6)]
@@ -53,9 +53,7 @@ def test_a_batch_arrives_in_each_encoding(account, sandbox, encoding):
     sandbox.switch("ozonetel", work_seconds=0)
     accepted = load(account(encoding=encoding))
     assert accepted.transaction_id.isdigit() and len(accepted.transaction_id) >= 24
-    deadline = time.monotonic() + 5
-    while len(leads(sandbox)) < 6 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(leads(sandbox)) >= 6)
     assert [lead["PhoneNumber"] for lead in leads(sandbox)] == [row[0] for row in ROWS]
     assert sandbox.state("ozonetel")["calls"] == {"add_bulk_data": 1}
 
@@ -181,9 +179,7 @@ def failed_file(sandbox, account, raw):
     sandbox.switch("ozonetel", work_seconds=0)
     bad = [[phone, name if n < 2 else "O'Neil", "6"] for n, (phone, name, _) in enumerate(ROWS)]
     load(account(), rows=bad, callback_url=f"{raw.url}/callback")
-    deadline = time.monotonic() + 5
-    while not raw.requests and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: raw.requests, "the callback")
     callback = read_callback(callback_record(raw.requests[0].body))
     assert (callback.total, callback.processed, callback.not_processed) == (6, 2, 4)
     return callback.failed_file
