@@ -61,8 +61,9 @@ class Walk:
     def __init__(self, path: str, query: QueryParams) -> None:
         self.filters = [(name, value) for name, value in query.multi_items() if name != "cursor"]
         self.path = path
-        self.after, self.salt = read_cursor(query.get("cursor"))
-        self.own = self.uri(self.after, self.salt) if query.get("cursor") else self.uri()
+        asked = query.get("cursor") if query.get("cursor") != "null" else None  # null is no cursor
+        self.after, self.salt = read_cursor(asked)
+        self.own = self.uri(self.after, self.salt) if asked else self.uri()
 
     def uri(
         self, after: int | None = None, salt: int = 0, filters: list[tuple[str, str]] | None = None

@@ -20,6 +20,7 @@ from include.sandbox.tenant import AGENTS
 T = TypeVar("T")
 
 LEAST_DIGITS, MOST_DIGITS = 7, 15
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 _PHONE: Final = re.compile(r"\+?[0-9 ().-]+")
 _DATE_TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -48,10 +49,9 @@ def integer(request: Request, name: str, *, nullable: bool = True) -> int | None
     value = text(request, name)
     if value is None and (nullable or name not in request.query_params):
         return None
-    try:
-        return int(value or "")
-    except ValueError:
-        raise FieldError(name, "Must be an integer.") from None
+    if value is None or not _INTEGER.fullmatch(value):
+        raise FieldError(name, "Must be an integer.")
+    return int(value)
 
 
 def count(request: Request, name: str, default: int) -> int:
@@ -90,7 +90,7 @@ def found(thing: T | None) -> T:
 
 async def body(request: Request) -> Json:
     """Read a JSON object."""
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise HTTPException(400, "Send application/json.")
     try:
         asked = orjson.loads(await request.body())
@@ -180,10 +180,11 @@ def _zone(name: str, value: Any) -> str:
 
 def _time(name: str, value: Any) -> datetime:
     try:
-        found = datetime.fromisoformat(value)
+        found = datetime.fromisoformat(str.upper(value))
     except (TypeError, ValueError):
         found = None
-    if found is None or found.tzinfo is None:
+    # It must have a day in every other zone, too.
+    if found is None or found.tzinfo is None or not 1 < found.year < 9999:
         raise FieldError(name, "Must be an ISO 8601 time with an offset.")
     return found
 

@@ -137,12 +137,12 @@ def read_counts(status: int, headers: Mapping[str, str], body: bytes) -> Counts:
 
     NotNowError (office hours), UnknownLeadsError (with the ids), AuthenticationError (stop at once),
     RequestRefusedError (sending it again changes nothing: any other validation, a 500 of the server's JSON parser),
-    RateLimitedError, and LostAnswerError for whatever may have been carried out: any other 5xx, or a 200 that cannot
-    be read.
+    RateLimitedError, and LostAnswerError for whatever may have been carried out: any other 5xx, or a success (the page
+    knows 200) that cannot be read.
     """
     answer = read_body(body)
-    if status == 200:
-        return _read_success(answer)
+    if 200 <= status < 300:
+        return _read_success(status, answer)
     if _is_office_hours(status, answer):
         return _not_now(status)
     if status in (401, 403):
@@ -183,20 +183,22 @@ def read_body(body: bytes) -> Body:
     The vendor prints four of its samples without the comma behind the message; message and ids are found in those
     as well. Anything else that is no JSON object gives an empty Body.
     """
-    text = body.decode("utf-8", errors="replace")
+    text = body.decode("utf-8-sig", errors="replace")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = _mended(text)
     if not isinstance(found, dict):
         return Body()
-    message = next((found[name] for name in ("message", "error", "success") if name in found), "")
-    values = next((found[name] for name in ("lead_ids", "values") if name in found), ())
+    texts = (found.get(name) for name in ("message", "error", "success"))
+    lists = (found.get(name) for name in ("lead_ids", "values"))
+    # Half an emoji is no text that could be logged.
+    message = next((text.encode(errors="replace").decode() for text in texts if isinstance(text, str)), "")
     counts = [found.get(name) for name in _COUNTS]
     whole = all(type(count) is int and count >= 0 for count in counts)
     return Body(
-        message=message if isinstance(message, str) else "",
-        values=tuple(values) if isinstance(values, list) else (),
+        message=message,
+        values=next((tuple(values) for values in lists if isinstance(values, list)), ()),
         counts=Counts(*counts) if whole else None,  # type: ignore[arg-type]
     )
 
@@ -209,12 +211,12 @@ def _mended(text: str) -> Any:
         return None
 
 
-def _read_success(answer: Body) -> Counts:
+def _read_success(status: int, answer: Body) -> Counts:
     if answer.counts is None:
         raise LostAnswerError(
             VENDOR,
-            "Vicidial answered HTTP 200 without its four counts, so what it did is unknown.",
-            http_status=200,
+            f"Vicidial answered HTTP {status} without its four counts, so what it did is unknown.",
+            http_status=status,
         )
     return answer.counts
 

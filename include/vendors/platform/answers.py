@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from include.vendors.bodies import json_object
 from include.vendors.errors import (
@@ -21,6 +22,10 @@ from include.vendors.errors import (
 )
 
 VENDOR: Final = "platform"
+
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
+_PAGES: Final = ("text/html", "application/xhtml+xml")
+_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class NotFoundError(RequestRefusedError):
@@ -75,6 +80,24 @@ def read_answer(
     raise unexpected(what, status)
 
 
+def require_done(status: int, headers: Mapping[str, str], body: bytes, title: str) -> None:
+    """Take any 2xx to a write whose answer says no more than that (PL-9), but a web page, as `read_answer` does."""
+    require_success(status, headers, title, writes=True)
+    if is_web_page(headers, body):
+        raise lost(f"answered the {title} with a web page", status)
+
+
+def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether an answer is a page for people, such as a gateway's login: no operation has one, whatever the status."""
+    begins = body[:64].lstrip().lower()
+    return media_type(headers) in _PAGES or begins.startswith((b"<!doctype html", b"<html"))
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """The media type of an answer, without parameters and in lower case; empty when it has none."""
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
 def require_success(status: int, headers: Mapping[str, str], title: str, *, writes: bool = False) -> None:
     """Raise the VendorError that fits any answer but a 2xx. :param writes: as for `read_answer`."""
     if not 200 <= status < 300:
@@ -113,6 +136,17 @@ def _refusal(status: int, headers: Mapping[str, str], title: str, writes: bool) 
     )
 
 
+def id_in(answer: Mapping[str, Any], *names: str) -> int | None:
+    """The id that an answer holds under the first of these names that has one, also as text; None where none has."""
+    for name in names:
+        value = answer.get(name)
+        if isinstance(value, str) and _DIGITS.fullmatch(value):
+            return int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
+
+
 def lost(what: str, status: int) -> LostAnswerError:
     """The error for a write whose answer does not tell whether it was carried out."""
     return LostAnswerError(
@@ -141,7 +175,7 @@ def resolve_uri(base_url: str, prefix: str, uri: str) -> str:
         raise UnexpectedAnswerError(VENDOR, "The Platform API sent a link that is no URI.") from None
     if parts.scheme or parts.netloc:
         own = urlsplit(origin)
-        if (parts.scheme, parts.netloc.lower()) != (own.scheme, own.netloc.lower()):
+        if (parts.scheme, _place(parts)) != (own.scheme, _place(own)):
             raise UnexpectedAnswerError(
                 VENDOR,
                 "The Platform API sent a link to another host than the connection's; it was not followed, because the "
@@ -153,12 +187,17 @@ def resolve_uri(base_url: str, prefix: str, uri: str) -> str:
     return origin + path if path.startswith(f"{clean_prefix}/") else origin + clean_prefix + path
 
 
+def _place(parts: SplitResult) -> str:
+    """Host and port of a URL, and whatever stands before them, without the port that its scheme means anyway."""
+    return parts.netloc.lower().removesuffix(_PORTS.get(parts.scheme, ""))
+
+
 def parse_time(text: str) -> datetime:
-    """Read the three forms of time the vendor shows (`+10:00`, `+1000`, `Z`) as an aware UTC time.
+    """Read the three forms of time the vendor shows (`+10:00`, `+1000`, `Z`), in any case, as an aware UTC time.
 
     Raises ValueError for anything else, a time without an offset included.
     """
-    found = datetime.fromisoformat(text)
+    found = datetime.fromisoformat(str.upper(text))
     if found.tzinfo is None:
         raise ValueError("a time without an offset")
     try:

@@ -40,6 +40,7 @@ def read_activity(item: Mapping[str, Any]) -> dict[str, Any] | None:
     kind = item.get("type")
     if not isinstance(kind, str):
         raise BadLeadError("type must be a text")
+    kind = kind.casefold()
     if not kind.startswith("call."):
         return None
     data = item.get("data")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
+from urllib.parse import quote
 
 from include.vendors.platform.bulk import BulkWords
 
@@ -143,7 +144,10 @@ class PlatformSettings:
 
     def path(self, name: str, **values: int | str) -> str:
         """The path of an endpoint on this tenant, prefix included."""
-        return self.prefix.rstrip("/") + (self._override(name)[1] or ENDPOINTS[name].path).format(**values)
+        path = self._override(name)[1] or ENDPOINTS[name].path
+        # A uuid is the vendor's text: it must not lead to another path.
+        ids = {place: quote(str(value), safe="") for place, value in values.items()}
+        return self.prefix.rstrip("/") + path.format(**ids)
 
     def auth(self, token: str) -> dict[str, str]:
         """The header that authenticates a request."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import orjson
-
-from include.vendors.platform.answers import require_success, unexpected
+from include.vendors.bodies import read_json
+from include.vendors.platform.answers import is_web_page, media_type, require_success, unexpected
 
 
 @dataclass(frozen=True)
@@ -33,15 +31,17 @@ class Media:
 def read_media(status: int, headers: Mapping[str, str], body: bytes, title: str) -> Media:
     """Read the answer to a download: the bytes themselves, or a JSON text that holds them in base64."""
     require_success(status, headers, title)
-    content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
+    content_type = media_type(headers)
+    if is_web_page(headers, body):
+        raise unexpected("a web page in place of a media file", status)
+    if content_type not in ("application/json", "text/json") and not content_type.endswith("+json"):
         if not body:
             raise unexpected("a media file without content", status)
         return Media(body, content_type)
     try:
-        text = orjson.loads(body)
+        text = read_json(body)
         content = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except (orjson.JSONDecodeError, binascii.Error, ValueError):
+    except ValueError:  # no JSON, or no base64
         content = b""
     if not content:
         raise unexpected("a media file as JSON that is no text in base64", status)

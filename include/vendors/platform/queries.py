@@ -38,7 +38,10 @@ class Query:
     """Filter -> the field of an item that shows it; filters of time are not among them."""
 
     def params(self) -> dict[str, str]:
-        """The query as text. Times are ISO 8601 with offset; both ends are inclusive at the vendor (PL-15)."""
+        """The query as text. Times are ISO 8601 with offset; both ends are inclusive at the vendor (PL-15).
+
+        Raises ValueError for a time without a zone.
+        """
         found = {own.name: getattr(self, own.name) for own in fields(self)}
         return {name: _param(value) for name, value in found.items() if value is not None}
 
@@ -113,6 +116,8 @@ class UserQuery(Query):
 def _param(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError("a filter of time needs a zone")
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -200,14 +205,14 @@ def check_item(item: Mapping[str, Any], query: Query) -> None:
     shown_fields = {**data, **item} if isinstance(data, dict) else item
     for name, shown in query.shown_as.items():
         asked = getattr(query, name)
-        if asked is not None and shown in shown_fields and _differs(shown_fields[shown], asked):
+        if asked is not None and shown in shown_fields and _differs(name, shown_fields[shown], asked):
             raise ChangedFilterError(
                 VENDOR,
                 f"A page holds an item with another {shown} than asked for; the vendor ignored the filter.",
             )
 
 
-def _differs(shown: Any, asked: Any) -> bool:
-    if isinstance(asked, bool):
-        return shown is not asked
-    return text_of(shown) != str(asked)
+def _differs(name: str, shown: Any, asked: Any) -> bool:
+    said, wanted = text_of(shown) or "", str(asked)
+    # Keys are the customer's and compared as they are; the others are numbers, and words of the vendor's.
+    return said != wanted if name == "customerKey" else said.casefold() != wanted.casefold()

@@ -171,7 +171,7 @@ def _checked(name: str, value: Any) -> Any:
         if not isinstance(text, str) or not _is_time(text):
             raise LeadFieldError(f"{name} must be {_WORDS[kind]}")
         # The vendor shows `+1000` too, but takes date-time (RFC 3339), which wants the colon.
-        value = datetime.fromisoformat(text).isoformat()
+        value = datetime.fromisoformat(text.upper()).isoformat()
     elif not isinstance(value, kind) or isinstance(value, bool):
         raise LeadFieldError(f"{name} must be {_WORDS[kind]}")
     return value

@@ -46,8 +46,8 @@ class PlatformHook(PlatformRequests):
         return self._page("list_leads", query, link)
 
     def get_lead(self, lead_id: int) -> dict[str, Any]:
-        """Read one lead (15). NotFoundError for an unknown id."""
-        return self._ask("get_lead", leadId=lead_id)
+        """Read one lead (15). NotFoundError for an unknown id, UnexpectedAnswerError for an answer of another lead."""
+        return self._the_one(self._ask("get_lead", leadId=lead_id), lead_id, "leadId")
 
     def create_lead(self, body: Mapping[str, Any]) -> tuple[int, bool | None]:
         """
@@ -58,8 +58,8 @@ class PlatformHook(PlatformRequests):
         :param body: as `include.vendors.platform.lead_body` makes it.
         """
         answer = self._ask("create_lead", json=dict(body))
-        lead_id, loaded = answer.get("leadId"), answer.get("inDialler")
-        if not isinstance(lead_id, int):
+        lead_id, loaded = platform.id_in(answer, "leadId"), answer.get("inDialler")
+        if lead_id is None:
             raise platform.lost("answered the creation of a lead without its id", 200)
         return lead_id, loaded if isinstance(loaded, bool) else None
 
@@ -94,16 +94,24 @@ class PlatformHook(PlatformRequests):
         return self._page("list_lists", query, link)
 
     def get_list(self, list_id: int) -> dict[str, Any]:
-        """Read one list (14): `id`, `name`, `campaignId`, `inDialler`, ... NotFoundError for an unknown id."""
-        return self._ask("get_list", listId=list_id)
+        """Read one list (14): `id`, `name`, `campaignId`, `inDialler`, ... Errors as for `get_lead`."""
+        return self._the_one(self._ask("get_list", listId=list_id), list_id, "id", "listId")
+
+    def _the_one(self, answer: dict[str, Any], asked: int, *names: str) -> dict[str, Any]:
+        """An answer that shows the id it was asked for: what we do next goes by what it says."""
+        if platform.id_in(answer, *names) != asked:
+            raise UnexpectedAnswerError(
+                self.vendor, f"The Platform API answered without {names[0]} {asked}, which it was asked for."
+            )
+        return answer
 
     def create_list(self, name: str, campaign_id: int) -> int:
         """
         Create a list (11) and return its id. Never repeated: after a LostAnswerError look for it with `find_list`.
         """
         body = {"listName": name, "campaignId": campaign_id}
-        list_id = self._ask("create_list", json=body).get("listId")
-        if not isinstance(list_id, int):
+        list_id = platform.id_in(self._ask("create_list", json=body), "listId", "id")
+        if list_id is None:
             raise platform.lost("answered the creation of a list without its id", 200)
         return list_id
 
@@ -111,13 +119,18 @@ class PlatformHook(PlatformRequests):
         """
         The id of the campaign's list of this name, None when there is none.
 
-        Raises RequestRefusedError when several have it: only a person can say which is meant.
+        Raises RequestRefusedError when several have it: only a person can say which is meant. UnexpectedAnswerError
+        when names or ids are missing: a list that is not seen would be made twice.
         """
-        found = [
-            item["id"]
-            for item in self.every(self.list_lists, ListQuery(campaignId=campaign_id))
-            if item.get("name") == name and isinstance(item.get("id"), int)
-        ]
+        found: list[int] = []
+        for item in self.every(self.list_lists, ListQuery(campaignId=campaign_id)):
+            list_id = platform.id_in(item, "id", "listId")
+            if list_id is None or not {"name", "listName"} & set(item):
+                raise UnexpectedAnswerError(
+                    self.vendor, "The Platform API shows a lead list without its id or name."
+                )
+            if item.get("name", item.get("listName")) == name:
+                found.append(list_id)
         if len(found) > 1:
             raise RequestRefusedError(
                 self.vendor,
@@ -245,12 +258,19 @@ class PlatformHook(PlatformRequests):
     def active_agents(self) -> frozenset[int]:
         """Ids of all agents whose account is active."""
         query = UserQuery(userType="agent", accountActive=True)
-        return frozenset(user["userId"] for user in self.every(self.list_users, query))
+        found = {platform.id_in(user, "userId") for user in self.every(self.list_users, query)}
+        if None in found:
+            raise UnexpectedAnswerError(self.vendor, "The Platform API shows an agent without an id.")
+        return frozenset(user_id for user_id in found if user_id is not None)
 
     def set_presence(self, agent_id: int, *, available: bool) -> bool:
         """Make an agent available or not (23); returns what the vendor says it is now."""
         body = {"agentId": agent_id, "available": available}
-        return self._ask("set_presence", json=body).get("available") is True
+        answer = self._ask("set_presence", json=body)
+        now = answer.get("available")
+        if platform.id_in(answer, "agentId") not in (None, agent_id) or not isinstance(now, bool):
+            raise platform.lost("answered the presence of an agent without saying what it is now", 200)
+        return now
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for one page of lead lists: the cheapest call that needs the token."""

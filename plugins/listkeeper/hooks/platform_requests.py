@@ -145,7 +145,7 @@ class PlatformRequests(VendorHook):
         endpoint = ENDPOINTS[name]
 
         def read(answer: Answer) -> None:
-            platform.require_success(answer.status, answer.headers, endpoint.title, writes=endpoint.writes)
+            platform.require_done(answer.status, answer.headers, answer.body, endpoint.title)
 
         self._request(name, read, ids, json=json)
 

@@ -131,6 +131,8 @@ class VendorHook(HttpHook):
         session.headers.update(self.auth_headers(connection))
         # Without this, requests would read ~/.netrc and could replace the header.
         session.auth = lambda request: request
+        # requests looks at a redirect's address even where it does not follow it, and fails over one that is none.
+        session.__dict__["get_redirect_target"] = lambda _: None
         return session
 
     def _configure_session_from_extra(
@@ -239,7 +241,9 @@ class VendorHook(HttpHook):
                     operation, "its address does not speak TLS as we do; is it https?"
                 ) from None
             raise self._lost(operation, "the encrypted connection broke") from None
-        except (InvalidHeader, InvalidSchema, InvalidURL, MissingSchema):
+        except (InvalidHeader, InvalidSchema, InvalidURL, MissingSchema) as error:
+            if isinstance(error, InvalidHeader) and error.request is not None:
+                raise self._lost(operation, "its length is told in two ways") from None
             raise self._never_left(operation, "the connection's host or headers are not valid") from None
         except requests.exceptions.ProxyError:
             raise self._never_left(operation, "the proxy cannot be used") from None

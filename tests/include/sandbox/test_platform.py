@@ -310,6 +310,28 @@ def test_bad_filters_answer_400(platform, name, value):
     assert list(answer.json()["errors"]) == [name]
 
 
+@pytest.mark.parametrize("path", ["/activities", "/leads", "/leads/lists", "/dialler", "/users"])
+def test_no_cursor_and_null_are_the_first_page(platform, path):
+    first = platform.get(path)
+    for cursor in ("", "null"):
+        assert platform.get(path, cursor=cursor).json() == first.json()
+
+
+@pytest.mark.parametrize("value", ["1_0", "１", " 1", "+1", "1.0", "9" * 5000])
+def test_an_integer_is_digits(platform, value):
+    assert platform.get("/leads", listId=value).status_code == 400
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00"])
+def test_times_that_have_no_day_elsewhere(platform, value):
+    for path, name in (("/leads", "uploadedTimestamp"), ("/dialler", "dialledTimestamp")):
+        for end in ("From", "To"):
+            assert platform.get(path, **{name + end: value}).status_code == 400
+    answer = platform.send("POST", "/leads", {"listId": 300, "nextAttemptTimestamp": value})
+    assert answer.status_code == 400
+    assert platform.get("/leads", listId=300).json()["items"] == []
+
+
 def test_filters_of_status_and_campaign(platform, sandbox):
     sandbox.switch("platform", page_size=2000)
     answered = platform.items("/leads", statusCode=1, campaignId=3)

@@ -114,6 +114,13 @@ def test_bodies_that_are_no_objects(tenant, content):
     assert tenant.http.post("/platform-api/v3.0/leads", content=content, headers=headers).status_code == 400
 
 
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=UTF-8"])
+def test_a_media_type_has_no_case(tenant, kind):
+    headers = {"Content-Type": kind}
+    answer = tenant.http.post("/platform-api/v3.0/leads", content=b'{"listId": 300}', headers=headers)
+    assert answer.status_code == 201
+
+
 def test_a_body_must_say_that_it_is_json(tenant):
     assert tenant.http.post("/platform-api/v3.0/leads", content=b'{"listId": 300}').status_code == 400
 
@@ -222,6 +229,23 @@ def test_only_what_is_named_changes(tenant):
     assert after | {"phones": 0} == before | {"phones": 0}
     tenant.send("PUT", f"/leads/{lead_id}", {"nextAttemptTimestamp": "2026-12-02T09:30:00+1100"})
     assert lead(tenant, lead_id)["timestamps"]["nextAttempt"] == "2026-12-01T17:30:00-05:00"
+
+
+def test_free_fields_are_written_whole(tenant):
+    lead_id = tenant.create(**FULL)
+    tenant.send("PUT", f"/leads/{lead_id}", {"leadData": {"name": "Other"}})
+    assert lead(tenant, lead_id)["dataFields"] == {"name": "Other"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("timezone", "Mars/Phobos"), ("phone2", "call me"), ("agentId", 7), ("statusCode", "4")],
+)
+def test_case_16_a_change_that_will_not_do_changes_nothing(tenant, field, value):
+    lead_id = tenant.create(**FULL)
+    before = lead(tenant, lead_id)
+    refused(tenant.send("PUT", f"/leads/{lead_id}", {"phone1": "+12025550123", field: value}), field)
+    assert lead(tenant, lead_id) == before
 
 
 def test_a_null_changes_nothing_unless_switched(tenant, small):

@@ -9,6 +9,22 @@ from include.vendors.bodies import json_object
 
 def test_an_object_is_read():
     assert json_object(b'{"a": [1, null]}') == {"a": [1, None]}
+    assert json_object(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (rb"\ud83d", "\ufffd"),
+        (rb"\uDE00 x", "\ufffd x"),
+        (rb"\ud83d\ude00", "😀"),
+        (rb"\ud83d\ud83d\ude00\ud83d", "\ufffd😀\ufffd"),
+        (rb"\\ud83d \ud83d", "\\ud83d \ufffd"),
+        (rb"\"\ud83dz", '"\ufffdz'),
+    ],
+)
+def test_half_an_emoji_is_shown_as_unreadable(text, found):
+    assert json_object(b'{"a": "%s"}' % text) == {"a": found}
 
 
 @pytest.mark.parametrize(

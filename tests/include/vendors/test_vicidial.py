@@ -98,6 +98,21 @@ def test_success_gives_the_counts() -> None:
     assert read(200, DONE | {"http_code": 200, "status_code": 200, "more": [1]}) == Counts(3, 2, 1, 3)
 
 
+def test_a_byte_order_mark_hides_nothing() -> None:
+    def marked(body: dict[str, Any]) -> bytes:
+        return b"\xef\xbb\xbf" + json.dumps(body).encode()
+
+    assert read(200, marked(DONE)) == Counts(3, 2, 1, 3)
+    assert isinstance(error_of(400, marked(UNKNOWN)), UnknownLeadsError)
+    assert isinstance(error_of(403, marked(OFFICE)), NotNowError)
+
+
+def test_another_success_is_one() -> None:
+    """Whatever its status: what was archived is not to be taken for refused."""
+    assert read(201, DONE) == Counts(3, 2, 1, 3)
+    assert isinstance(error_of(202, b""), LostAnswerError)
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"<html>", {"message": "ok"}, DONE | {"delete_count": "3"}, DONE | {"insert_count": -1}, [DONE]],
@@ -165,6 +180,11 @@ def test_a_500_of_the_parser_is_permanent() -> None:
     assert "lead_ids[97]" in str(error) and "parsing number: s" not in str(error)
 
 
+def test_an_error_can_always_be_written_down() -> None:
+    error = error_of(500, b'{"message": "Path \'\\ud83d\', line 1, position 5."}')
+    assert isinstance(error, RequestRefusedError) and str(error).encode()
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_any_other_server_error_may_have_done_something(status: int) -> None:
     error = error_of(status, refusal("Deadlock found when trying to get lock"))
@@ -209,6 +229,8 @@ def test_earlier_keys_are_read() -> None:
     assert isinstance(error_of(441, {"error": OFFICE["message"]}), NotNowError)
     assert vicidial.read_body(b'{"success": "yes", "values": [1]}').message == "yes"
     assert vicidial.read_body(b'{"message": "m", "error": "e", "success": "s"}').message == "m"
+    both = vicidial.read_body(b'{"message": null, "error": "e", "lead_ids": null, "values": [5]}')
+    assert (both.message, both.values) == ("e", (5,))
 
 
 @given(

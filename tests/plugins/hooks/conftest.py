@@ -74,7 +74,7 @@ class RawServer:
                 server.requests.append(request)
                 server.answer(request, self)
 
-            do_GET = do_POST = handle_any  # noqa: N815
+            do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 pass

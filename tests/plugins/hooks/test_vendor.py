@@ -190,6 +190,15 @@ def test_a_redirect_is_not_followed(connect, raw, other, nothing_leaks, status):
     nothing_leaks(caught.value, TOKEN, "5ecret", "CUSTOMER-77")
 
 
+@pytest.mark.parametrize("address", ["http://[bad", "http://host:99999/", "/\xff\xfe", "//", ""])
+def test_a_redirect_to_nowhere_is_a_redirect(connect, raw, address):
+    connect("platform_default", raw.url, TOKEN)
+    told = f"HTTP/1.1 302 Found\r\nLocation: {address}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
+    raw.answer = lambda _, handler: handler.wfile.write(told) and None
+    with pytest.raises(RequestRefusedError, match="302"):
+        PlatformHook().list_leads(QUERY)
+
+
 def test_a_link_to_another_host_is_not_followed_and_its_page_not_taken(connect, raw, other, nothing_leaks):
     connect("platform_default", raw.url, TOKEN)
     body = {"items": [{"leadId": 1}], "metadata": {"nextUri": f"{other.url}/v3.0/leads?cursor=5ecret"}}
@@ -268,6 +277,7 @@ ENDS = {
     "chunk cut": lambda handler: handler.wfile.write(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{"
     ),
+    "two lengths": lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2, 9\r\n\r\n{}"),
     "no HTTP": lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "bad gzip": lambda handler: handler.wfile.write(
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"

@@ -173,6 +173,7 @@ def test_whatever_an_error_holds_it_is_counted(listed):
         ("application/octet-stream", b"{}", b"{}", ".bin"),
         ("", b"ID3", b"ID3", ".bin"),
         ("application/json", json.dumps(base64.b64encode(b"ID3").decode()).encode(), b"ID3", ".bin"),
+        ("Application/JSON; charset=utf-8", b'\xef\xbb\xbf"SUQz"', b"ID3", ".bin"),
     ],
 )
 def test_a_file_comes_as_bytes_or_inside_json(kind, body, content, suffix):
@@ -190,6 +191,10 @@ def test_a_file_comes_as_bytes_or_inside_json(kind, body, content, suffix):
         ("application/json", b'"not base64!"'),
         ("application/json", b'""'),
         ("application/json", b"ID3"),
+        ("text/json", b"{}"),
+        ("application/problem+json", b"{}"),
+        ("text/html; charset=utf-8", b"Please log in"),
+        ("audio/mpeg", b"\n<!doctype HTML><title>Log in</title>"),
     ],
 )
 def test_no_file_is_no_file(kind, body):

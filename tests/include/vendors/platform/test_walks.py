@@ -116,7 +116,14 @@ def test_a_walk_ends_whatever_the_vendor_sends(cursors):
 
 
 @pytest.mark.parametrize(
-    "text", ["2021-08-01T13:55:06+10:00", "2021-08-01T13:55:06+1000", "2021-08-01T03:55:06Z"]
+    "text",
+    [
+        "2021-08-01T13:55:06+10:00",
+        "2021-08-01T13:55:06+1000",
+        "2021-08-01T03:55:06Z",
+        "2021-08-01t03:55:06z",
+        "2021-08-01T13:55:06.0000000+10:00",
+    ],
 )
 def test_the_three_forms_of_time(text):
     assert parse_time(text) == datetime(2021, 8, 1, 3, 55, 6, tzinfo=UTC)
@@ -213,6 +220,11 @@ def test_the_query_is_text_with_offsets():
     )
     assert query_text(LeadQuery(listId=0)) == "listId=0"
     assert LeadQuery().params() == {}
+
+
+def test_a_filter_of_time_has_an_offset():
+    with pytest.raises(ValueError, match="needs a zone"):
+        LeadQuery(uploadedTimestampFrom=datetime(2026, 11, 20)).params()  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(
