@@ -12,7 +12,7 @@ SANDBOX_PORT ?= 8900
 # Your own leads (CSV or JSON) in the sandbox instead of the FTC's: make demo LEADS=my.csv
 LEADS ?=
 # Seconds that the demo's runs may take.
-TIMEOUT ?= 300
+TIMEOUT ?= 600
 # Test processes side by side: many tests wait for a vendor, so one more than there are cores is well used.
 WORKERS ?= 3
 # Random nights of each vendor, and random orders of runs, that a proof plays: 10000 take hours on one core.
@@ -87,7 +87,8 @@ $(STAMP): requirements.lock bin/listkeeper
 		test -n "$$python" || { echo "Listkeeper needs Python 3.11 or newer. Install it, or name it: make install PYTHON=/path/to/python3"; exit 1; }; \
 		"$$python" -m venv $(VENV) || { rm -rf $(VENV); echo "$$python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode requirements.lock
+	@echo "Installing the locked packages into $(VENV) (0.9 GB; a minute or a few, without a word)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode requirements.lock
 	@ln -sf ../../bin/listkeeper $(BIN)/listkeeper
 	@touch $@
 

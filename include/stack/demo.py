@@ -29,7 +29,7 @@ from include.stack.console import Console
 from include.stack.demo_result import FlowResult, read_counts, table, write_json
 from include.stack.processes import Stack, StackError
 
-RUN_SECONDS = 300.0
+RUN_SECONDS = 600.0
 FOLLOW_SECONDS = 60.0  # how long after its pull a delivery may take to start
 POLL_SECONDS = 0.5
 LOG_LINES = 15
@@ -293,9 +293,10 @@ def run(stack: Stack, flows: list[Flow], console: Console, timeout: float) -> bo
     night = ", ".join(sorted({flow.night for flow in flows}))
     well = write_json(stack.state / "demo.json", results, night=night, seconds=console.seconds)
     console.show(f"\nThe night {night}\n\n{table(results)}\n")
+    console.show(f"What each left is below {stack.state / 'staging'}:")
     for result in results:
         if result.report:
-            console.show(f"Report of {result.flow}: {result.report}")
+            console.show(f"  {result.report}")
     console.show(f"The same as JSON: {stack.state / 'demo.json'}")
     console.show(
         "Every row is accounted for."

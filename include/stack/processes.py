@@ -48,6 +48,8 @@ HEARTBEATS = {
 }
 # What a stack leaves in its state folder, apart from the empty database kept for the next start.
 LEFT_BEHIND = ("airflow", "logs", "staging", "ledger.db*", "suppression.csv", "vicidial.db*", "demo.json")
+# What a stack that keeps its state begins anew: what its processes say. The logs of tasks stay, as the runs do.
+BEGUN_ANEW = ("logs/*.log", "logs/dags")
 SFTP_ABOVE = 22  # the sandbox's SFTP server listens so far above its vendors
 VICIDIAL_LEADS = 10_000  # on the sandbox's dialer: enough for some thousand old ones
 START_SECONDS = 120.0
@@ -138,11 +140,9 @@ class Stack:
         self._take_lock()
         for port, variable, purpose in self._needed_ports():
             require_free_port(port, variable, purpose)
-        for leftover in self.left_behind if self.fresh else ("logs",):
-            for path in self.state.glob(leftover):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self._clear()
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.state / "logs").mkdir()
+        (self.state / "logs").mkdir(exist_ok=True)
         self._start_watchdog()
         self._configure()
         self._spawn("sandbox")
@@ -274,6 +274,12 @@ class Stack:
         lock.flush()
         self._lock = lock
 
+    def _clear(self) -> None:
+        """Clear what the last stack left: all of it for a fresh start."""
+        for leftover in self.left_behind if self.fresh else BEGUN_ANEW:
+            for path in self.state.glob(leftover):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def _start_watchdog(self) -> None:
         self._watchdog = subprocess.Popen(
             [sys.executable, "-m", "include.stack.sessions"],
@@ -365,6 +371,8 @@ class Stack:
             if not name.startswith(("AIRFLOW", "LISTKEEPER_")) or name == "LISTKEEPER_FLOWS"
         }
         return inherited | {
+            # Airflow 3.3.2 uses a name that its library wants to drop, and every task's log would begin with that.
+            "PYTHONWARNINGS": "ignore:GitWildMatchPattern",
             "AIRFLOW_HOME": str(self.home),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}",
             "PYTHONUNBUFFERED": "1",

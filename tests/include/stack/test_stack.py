@@ -64,6 +64,19 @@ def test_a_second_stack_in_the_same_folder_is_told_who_is_there(tmp_path: Path) 
     Stack(tmp_path)._take_lock()
 
 
+@pytest.mark.parametrize(
+    ("fresh", "left"), [(False, ["airflow", "logs/tasks/attempt=1.log", "staging"]), (True, [])]
+)
+def test_what_a_start_leaves_of_the_last_one(tmp_path: Path, fresh: bool, left: list[str]) -> None:
+    for folder in ("airflow", "staging", "logs/tasks", "logs/dags"):
+        (tmp_path / folder).mkdir(parents=True)
+    for log in ("scheduler.log", "tasks/attempt=1.log", "dags/pull.log"):
+        (tmp_path / "logs" / log).write_text("...")
+    Stack(tmp_path, fresh=fresh)._clear()
+    here = [path for path in tmp_path.rglob("*") if path.is_file() or not any(path.iterdir())]
+    assert sorted(str(path.relative_to(tmp_path)) for path in here) == left
+
+
 def test_a_production_shell_does_not_lead_the_sandbox_to_production(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
