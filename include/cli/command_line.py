@@ -42,21 +42,28 @@ def parser() -> argparse.ArgumentParser:
 
     add("flows", flows, "list the flow files and the DAGs they become")
     command = add("validate", validate, "check flow files")
-    command.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: the whole folder")
+    command.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="files or folders; default: the flows folder"
+    )
     command = add("plan", plan, "show what a run would change, and whether it may")
+    command.usage = "listkeeper plan [--json] FLOW\n       listkeeper plan [--json] DAG_ID RUN_ID"
     command.add_argument(
         "what",
         nargs="+",
         action=_OneOrTwo,
-        metavar="FLOW | DAG_ID RUN_ID",
+        metavar="FLOW or DAG_ID RUN_ID",
         help="a flow (its newest plan), or one run",
     )
     command = add("explain", explain_row, "tell why a lead was loaded or not")
+    command.usage = (
+        "listkeeper explain [--json] [--runs N] [--region CC] PHONE, KEY or -\n"
+        "       listkeeper explain [--json] [--runs N] FLOW ROW_KEY"
+    )
     command.add_argument(
         "what",
         nargs="+",
         action=_OneOrTwo,
-        metavar="PHONE | KEY | FLOW ROW_KEY",
+        metavar="PHONE, KEY or FLOW ROW_KEY",
         help="a phone, customer key or row key over all flows and nights (- reads it from standard input), or a row "
         "key as in rejects.csv in the runs of one flow",
     )
@@ -70,7 +77,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("flow", nargs="?", metavar="FLOW", help="only of this flow")
     command.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (20)")
     command = add("resolve", resolve, "settle a load that ended uncertain, after a look at the vendor's list")
-    command.add_argument("load", metavar="LOAD", help="id of the load, as in the report")
+    command.add_argument(
+        "load", metavar="LOAD", help="id of the load, as in the report; its first eight characters will do"
+    )
     outcome = command.add_mutually_exclusive_group(required=True)
     outcome.add_argument("--delivered", action="store_true", help="the rows are on the list")
     outcome.add_argument("--not-delivered", action="store_true", help="the rows are not on the list")
@@ -127,7 +136,7 @@ class _OneOrTwo(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if len(values) > 2:
-            raise argparse.ArgumentError(self, f"give {self.metavar}")
+            raise argparse.ArgumentError(self, "one word or two")
         setattr(namespace, self.dest, values)
 
 

@@ -6,17 +6,17 @@ import argparse
 from dataclasses import asdict
 
 from include.cli.answers import Answer, CommandError
-from include.cli.lookups import flow_of, opened_ledger, vendors
+from include.cli.lookups import flow_of, load_named, opened_ledger, vendors
 from include.flow_files import ArchiveFlow, Delivery, KeepHouse, load_flows
 from include.house.days import KeepDays
-from include.ledger import Ledger, Load
+from include.ledger import Ledger, Load, UnknownTargetError
 from include.staging import RunFolder, run_path
 
 
 def resolve(asked: argparse.Namespace) -> Answer:
     """Settle a load that ended uncertain, or that nobody ended, as a person found it at the vendor."""
     with opened_ledger() as ledger:
-        load = ledger.load(asked.load)
+        load = load_named(ledger, asked.load)
         flow = flow_of(load.dag_id)
         if load.state == "open":
             _end(ledger, load, archives=isinstance(flow, ArchiveFlow), delivered=asked.delivered)
@@ -88,7 +88,7 @@ def pause(asked: argparse.Namespace) -> Answer:
             ledger.pause_vendor(key, paused, asked.who, asked.why)
         else:
             if flow is None:
-                ledger.target(key)  # a list that nobody knows is a slip of the pen, and must not look paused
+                _require_target(ledger, key)
             ledger.pause_target(key, paused, asked.who, asked.why)
         ledger.record(
             "paused" if paused else "resumed", None, {"target": key, "who": asked.who, "why": asked.why}
@@ -98,6 +98,17 @@ def pause(asked: argparse.Namespace) -> Answer:
         {"vendor" if whole_vendor else "target": key, "paused": paused, "who": asked.who, "why": asked.why},
         f"{what} is {'paused: nothing is sent to it' if paused else 'open to loads again'}.",
     )
+
+
+def _require_target(ledger: Ledger, key: str) -> None:
+    """A list that nobody knows is a slip of the pen, and must not look paused."""
+    try:
+        ledger.target(key)
+    except UnknownTargetError:
+        raise CommandError(
+            f"No flow, list or vendor is called {key}. `listkeeper flows` lists flows and lists; vendors: "
+            f"{', '.join(sorted(vendors()))}."
+        ) from None
 
 
 def house(_asked: argparse.Namespace) -> Answer:

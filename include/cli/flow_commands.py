@@ -50,7 +50,7 @@ def flows(_asked: argparse.Namespace) -> Answer:
 def validate(asked: argparse.Namespace) -> Answer:
     """Check flow files: those named, each by itself, or all of the flows folder."""
     folder = settings.flows_folder()
-    paths = asked.files or sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    paths = [path for place in asked.files or [folder] for path in _flow_files(place)]
     sources = {source.name for source in load_flows(PlatformSource)[0]}
     read: list[tuple[Path, FlowFile]] = []
     errors: list[FlowFileError] = []
@@ -69,8 +69,15 @@ def validate(asked: argparse.Namespace) -> Answer:
         if isinstance(flow, Delivery) and flow.source not in sources
     ]
     lines = [f"{p['file']}: {p['key']}: {p['rule']}" for p in problems]
-    text = "\n".join(lines) or f"{len(paths)} flow files are good."
+    text = "\n".join(lines) or (
+        "The flow file is good." if len(paths) == 1 else f"{len(paths)} flow files are good."
+    )
     return Answer({"files": len(paths), "problems": problems}, text, good=not problems)
+
+
+def _flow_files(place: Path) -> list[Path]:
+    """The flow files of a folder; of a file, itself."""
+    return sorted([*place.glob("*.yaml"), *place.glob("*.yml")]) if place.is_dir() else [place]
 
 
 def _problem(file: str, problem: str) -> dict[str, str]:

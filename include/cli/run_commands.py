@@ -11,7 +11,7 @@ import polars as pl
 
 from include import settings
 from include.cli.answers import Answer, CommandError, table
-from include.cli.lookups import loads_of, opened_ledger
+from include.cli.lookups import loads_of, opened_ledger, require_flow
 from include.explain import Finding, explain, story
 from include.flow_files import KINDS
 from include.house.told import removed, removed_markdown, run_removed
@@ -30,6 +30,7 @@ def plan(asked: argparse.Namespace) -> Answer:
         else:
             load = next(iter(loads_of(ledger, asked.what[0], 1)), None)
         if load is None:
+            require_flow(ledger, asked.what[0])
             raise CommandError(f"There is no plan of {' '.join(asked.what)}; `listkeeper loads` lists them.")
         batches = ledger.batches(load.id)
         gone = run_removed(ledger, run_path(load.dag_id, load.run_id, "").rstrip("/"))
@@ -62,6 +63,7 @@ def explain_row(asked: argparse.Namespace) -> Answer:
         return _story(asked)
     flow, row_key = asked.what
     with opened_ledger() as ledger:
+        require_flow(ledger, flow)
         found = explain(ledger, flow, row_key, asked.runs)
         gone = [
             removed(ledger, "Outcomes of older runs", f"runs/{kind}__{flow}", "rejects") for kind in KINDS
@@ -115,6 +117,8 @@ def _told(finding: Finding) -> str:
 def loads(asked: argparse.Namespace) -> Answer:
     """List the last loads."""
     with opened_ledger() as ledger:
+        if asked.flow:
+            require_flow(ledger, asked.flow)
         listed = loads_of(ledger, asked.flow, asked.limit)
     heads = ("flow", "night", "rows in", *STATES, "state", "verdict", "opened (UTC)", "load")
     rows = [
@@ -130,4 +134,5 @@ def loads(asked: argparse.Namespace) -> Answer:
         )
         for load in listed
     ]
-    return Answer([asdict(load) for load in listed], table(heads, rows))
+    text = table(heads, rows) if rows else "No load has been opened yet."
+    return Answer([asdict(load) for load in listed], text)

@@ -254,6 +254,11 @@ def test_every_problem_has_a_file_a_key_and_a_rule(call, place):
     assert "c.yaml: source: no file defines the source nobody" in call("validate")[1]
 
 
+def test_files_may_be_named_by_their_folder(call, place):
+    assert call("validate", str(place / "flows"))[1] == call("validate")[1]
+    assert call("validate", str(place / "flows" / "ringcx.yaml"))[1].strip() == "The flow file is good."
+
+
 def test_a_file_that_is_not_there(call):
     code, text = call("validate", "missing.yaml")
     assert code == 1
@@ -443,7 +448,8 @@ def test_loads(call, run):
     }
     assert answer[0]["source_time"] == SOURCE_TIME.isoformat()
     assert len(call("loads", "ringcx", "--limit", "1", "--json")[1]) == 1
-    assert call("loads", "load_other__ringcx", "--json")[1] == []
+    code, text = call("loads", "load_other__ringcx")
+    assert code == 1 and "No flow that writes to a list is called load_other__ringcx" in text
     assert newest.id in call("loads")[1]
 
 
@@ -457,6 +463,14 @@ def test_resolve_lets_the_list_be_loaded_again(call, run, ledger):
     assert "keys.parquet" in applied.manifest().files, "the next plan must know what is on the list"
     assert call("explain", "ringcx", "4", "--json")[1][0]["since"] == "resolved as delivered"
     assert "Since then the load was resolved as delivered." in call("explain", "ringcx", "4")[1]
+
+
+def test_resolve_takes_the_first_eight_characters(call, run, ledger):
+    load = run()
+    code, text = call("resolve", load.id[:7], "--delivered", *WHO)
+    assert code == 1 and "knows no load" in text, "seven are too few"
+    code, answer = call("resolve", load.id[:8], "--delivered", *WHO, "--json")
+    assert (code, answer["id"], answer["state"]) == (0, load.id, "done")
 
 
 def test_resolve_as_not_delivered(call, run, ledger):
@@ -524,7 +538,7 @@ def test_pause_and_resume_by_flow_and_by_key(call, run, ledger):
     assert ledger.head().count == 2
     code, text = call("pause", "nobody", *WHO)
     assert code == 1
-    assert "knows no list nobody" in text
+    assert "No flow, list or vendor is called nobody" in text and "purecallerid" in text
     assert [target.key for target in ledger.targets()] == [TARGET], "a slip of the pen pauses nothing"
 
 
