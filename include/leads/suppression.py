@@ -40,7 +40,15 @@ _PHONE_HEADER: Final = re.compile(
 
 
 class SuppressionError(ValueError):
-    """A suppression list cannot be used as it is; the message says what to do."""
+    """
+    A suppression list cannot be used as it is; the message says what to do.
+
+    :param again: whether it may be good in a moment, so that a task tries again by itself.
+    """
+
+    def __init__(self, text: str, *, again: bool = False) -> None:
+        super().__init__(text)
+        self.again = again
 
 
 @dataclass(frozen=True)
@@ -174,13 +182,14 @@ def fetch(url: str, folder: Path) -> tuple[Path, datetime | None]:
             shutil.copyfileobj(source, copy, 1 << 20)
         after = _state(place)
     except FileNotFoundError:
-        raise SuppressionError(f"there is no {name} at the place the flow file names") from None
+        raise SuppressionError(f"there is no {name} at the place the flow file names", again=True) from None
     except Exception as error:  # each storage has its own; their words may hold an address or a key
         raise SuppressionError(
-            f"{name} cannot be fetched ({type(error).__name__}); check the address, and the credentials of the worker"
+            f"{name} cannot be fetched ({type(error).__name__}); check the address, and the credentials of the worker",
+            again=True,
         ) from None
     if before != after or local.stat().st_size != after[0]:
-        raise SuppressionError(f"{name} changed while it was read; run again")
+        raise SuppressionError(f"{name} changed while it was read; run again", again=True)
     return local, after[1]
 
 
@@ -209,10 +218,10 @@ def _read_file(settings: SuppressionList, path: Path, region: str) -> _Read:
             "save it as one of these"
         )
     if not path.is_file():
-        raise SuppressionError(f"suppression list {settings.name}: there is no file {path}")
+        raise SuppressionError(f"suppression list {settings.name}: there is no file {path}", again=True)
     before = path.stat()
     if not before.st_size:
-        raise SuppressionError(f"suppression list {settings.name}: {path.name} is empty")
+        raise SuppressionError(f"suppression list {settings.name}: {path.name} is empty", again=True)
     try:
         numbers, rows, unreadable = _gather(batches(settings, path), region)
         with path.open("rb") as file:
@@ -226,7 +235,7 @@ def _read_file(settings: SuppressionList, path: Path, region: str) -> _Read:
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SuppressionError(
-            f"suppression list {settings.name}: {path.name} changed while it was read; run again"
+            f"suppression list {settings.name}: {path.name} changed while it was read; run again", again=True
         )
     return numbers, rows, unreadable, datetime.fromtimestamp(after.st_mtime, UTC), sha256
 
@@ -310,7 +319,8 @@ def _read_table(settings: SuppressionList, region: str) -> _Read:
         # The error's own words may hold the address, the user, or a row.
         raise SuppressionError(
             f"suppression list {settings.name}: the table cannot be read ({type(error).__name__}); "
-            f"check the URL in {settings.url_env}, the table or query, and the columns"
+            f"check the URL in {settings.url_env}, the table or query, and the columns",
+            again=True,
         ) from None
     return numbers, count, unreadable, as_of, hashlib.sha256(numbers.to_numpy().tobytes()).hexdigest()
 
@@ -361,9 +371,14 @@ def _column(settings: SuppressionList, path: Path, header: Sequence[str]) -> int
 
 
 def _no_column(settings: SuppressionList, path: Path, header: Sequence[str]) -> SuppressionError:
+    # The names stay unsaid: in a file without a header they are somebody's row.
+    if settings.column is not None:
+        found = "two columns are" if settings.column in header else "no column is"
+        why = f"{found} named {settings.column}, as `column:` says; write a name as in the first row"
+    else:
+        why = "it is not clear which one holds the numbers; name it exactly with `column:`"
     return SuppressionError(
-        f"suppression list {settings.name}: {path.name} has {len(header)} columns and it is not clear "
-        "which one holds the numbers; name it exactly with `column:`"
+        f"suppression list {settings.name}: {path.name} has {len(header)} columns and {why}"
     )
 
 

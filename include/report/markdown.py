@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Final
 from zoneinfo import ZoneInfo
+
+MARKUP: Final = re.compile(r"[\\`*{}\[\]<>#|~!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""Characters that Markdown takes for markup. A _ inside a word is none."""
 
 
 def section(title: str, *parts: str) -> str:
@@ -32,7 +36,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def text(value: object) -> str:
     """Words for Markdown: one line, and nothing in them is markup."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", " ".join(str(value).split()))
+    return MARKUP.sub(lambda found: f"\\{found[0]}", " ".join(str(value).split()))
 
 
 def code(value: object) -> str:

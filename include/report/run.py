@@ -166,7 +166,8 @@ def _advice(plan: Mapping[str, Any], summary: Mapping[str, Any], problems: Seque
     elif summary.get("uncertain"):
         advice.append(
             f"{md.number(summary['uncertain'])} rows are uncertain: look at the list in the vendor's own console, "
-            "then resolve the load as delivered or not."
+            f"then say what you found: `listkeeper resolve {md.code(str(summary.get('load') or 'LOAD')[:8])} "
+            "--delivered` (or `--not-delivered`) `--who` you `--why` how you know."
         )
     if decision == "refused":
         advice.append(

@@ -43,6 +43,8 @@ class VendorRetryPolicy(RetryPolicy):
             return RetryDecision.fail("the vendor says no; trying again changes nothing")
         if isinstance(exception, MayNotWriteError):
             return RetryDecision.fail("the list may not be written; a person has to do something first")
+        if getattr(exception, "again", None) is False:  # a suppression list that is not as it has to be
+            return RetryDecision.fail("what has to be read is wrong; trying again changes nothing")
         return RetryDecision.default()
 
 
@@ -70,7 +72,7 @@ def night_param() -> Param:
         type=["null", "string"],
         format="date",
         title="Night",
-        description_md="The night to work on, such as `2026-11-20`. Empty: the newest one that is complete.",
+        description_md="The night to work on, such as 2026-11-20. Empty: the newest one that is complete.",
     )
 
 
@@ -82,8 +84,9 @@ def asking_params(*, released: bool) -> dict[str, Param]:
             type="string",
             enum=list(ACTIONS),
             title="What to do",
-            description_md="`plan` shows what would change and sends nothing. `apply` sends. "
-            f"`as released`: this flow's file says `released: {str(released).lower()}`.",
+            # No code between backticks: Airflow's form lays its boxes over the line above.
+            description_md="*plan* shows what would change and sends nothing. *apply* sends. *as released* does as "
+            f"this flow's file says: it {'sends' if released else 'only plans'}.",
         ),
         "reason": Param(
             None,
@@ -91,7 +94,7 @@ def asking_params(*, released: bool) -> dict[str, Param]:
             minLength=3,
             maxLength=300,
             title="Reason",
-            description_md="Why you start this run; needed to `apply` by hand, and kept as evidence. "
+            description_md="Why you start this run; needed to *apply* by hand, and kept as evidence. "
             "Write no names or numbers of customers.",
         ),
     }

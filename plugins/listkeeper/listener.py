@@ -10,6 +10,7 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.listeners import hookimpl
@@ -25,6 +26,7 @@ MARK: Final = "Listkeeper: "
 """Begins our line, so that a later end of the same run replaces it and nobody else's words."""
 
 NOTE_LENGTH: Final = 1000
+WHY_LENGTH: Final = 300
 READ_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
@@ -76,12 +78,15 @@ def is_ours(dag_id: str) -> bool:
 
 
 def outcome(summary: dict[str, Any], page: str) -> str:
-    """One line of Markdown: verdict, rows, and the way to the report."""
+    """One line of Markdown: verdict, what speaks against the run, rows, and the way to the report."""
     from include.leads.schema import STATES
+    from include.report import markdown
 
     counts = ", ".join(f"{summary[state]:,} {state}" for state in STATES if summary.get(state))
     rows = f"{counts or 'none delivered'}, of {summary.get('rows_in', 0):,} rows"
-    return f"{summary.get('verdict') or 'ended'} · {rows} · [report]({page})"
+    why = next(iter(summary.get("problems") or []), "")
+    why = f": {markdown.text(shorten(why, WHY_LENGTH, placeholder=' ...'))}" if why else ""
+    return f"{summary.get('verdict') or 'ended'}{why} · {rows} · [report]({page})"
 
 
 def _summary(dag_id: str, run_id: str) -> dict[str, Any] | None:

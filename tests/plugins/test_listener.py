@@ -77,6 +77,21 @@ def test_a_run_that_ended_gets_its_line(session, make_run):
     assert f"/listkeeper/runs/{run.dag_id}/" in run.note
 
 
+def test_the_line_says_what_speaks_against_the_run():
+    from listkeeper.listener import outcome
+
+    summary = {
+        "verdict": "failed",
+        "rows_in": 0,
+        "problems": ["Source ftc_callers has no *complete* night.", "b"],
+    }
+    assert outcome(summary, "/page") == (
+        "failed: Source ftc_callers has no \\*complete\\* night. · none delivered, of 0 rows · [report](/page)"
+    )
+    summary["problems"] = ["long words " * 100]
+    assert len(outcome(summary, "/page")) < 400
+
+
 def test_a_failed_run_too(session, make_run):
     run = make_run()
     run.state = "failed"

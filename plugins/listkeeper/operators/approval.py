@@ -61,6 +61,9 @@ class ApprovePlanOperator(PlanStepOperator, ApprovalOperator):
         ledger, approval = open_ledger(), self.flow.approval
         load = self.own_load(ledger, context)
         if load.approval is None:
+            self.log.info(
+                "No guard stopped the plan, and the flow asks nobody; going on without an approval."
+            )
             raise AirflowSkipException("Nobody needs to be asked.")
         plan = self._plan(context, load)
         users = approval.askable(load.requested_by)

@@ -75,6 +75,9 @@ class FindSnapshotOperator(DeliveryOperator):
         if self.flow.goes_on and folder.manifest().facts.get("mode") != "full":
             folder = self._with_leftovers(context, folder)
         manifest = folder.manifest()
+        self.log.info(
+            "Night %s: %s leads in %s.", manifest.night or "none", f"{manifest.rows:,}", folder.path
+        )
         return {
             "snapshot": folder.path,
             "night": manifest.night,
@@ -209,7 +212,7 @@ class CleanLeadsOperator(DeliveryOperator):
             out.commit(
                 scratch, Manifest(kind="clean", rows=result.kept, night=self.found["night"], facts=told)
             )
-        self.log.info("%d leads came in, %d are kept.", result.rows_in, result.kept)
+        self.log.info("%s leads came in, %s are kept.", f"{result.rows_in:,}", f"{result.kept:,}")
         return {"clean": out.path, "kept": result.kept, **facts}
 
     def _clean_and_claim(
@@ -451,7 +454,9 @@ class PlanLoadOperator(DeliveryOperator):
         )
         for refusal in plan["refusals"]:
             self.log.warning("Guard %s: %s", refusal["guard"], refusal["text"])
-        self.log.info("Plan %s: %s, %d rows to send.", plan["hash"][:12], plan["decision"], plan["to_send"])
+        # The decision in words: `plan_only` is "plan only".
+        decision = plan["decision"].replace("_", " ")
+        self.log.info("Plan %s: %s, %s rows to send.", plan["hash"][:12], decision, f"{plan['to_send']:,}")
         return {
             "plan": out.path,
             "hash": plan["hash"],

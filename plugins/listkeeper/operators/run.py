@@ -151,7 +151,9 @@ class SendOperator(PlanStepOperator):
                     "A guard refused the plan, so nothing was sent. The report says which and why."
                 )
             if decision not in WRITES:
-                raise AirflowSkipException(f"Nothing to send: the plan is {decision.replace('_', ' ')}.")
+                told = f"Nothing to send: the plan is {decision.replace('_', ' ')}."
+                self.log.info(told)  # Airflow logs that a task is skipped, not why
+                raise AirflowSkipException(told)
             self._require_approval(context)
             return self.send(context)
 

@@ -74,7 +74,7 @@ def words(code):
 def test_a_good_night_reads_verdict_first():
     text = report_markdown(PLAN, SUMMARY, [], [BATCH])
     assert headings(text) == [
-        "five9\\_daily: delivered",
+        "five9_daily: delivered",
         "Rows",
         PLAN_TITLE,
         REJECTS_TITLE,
@@ -90,7 +90,7 @@ def test_a_good_night_reads_verdict_first():
         "Cells cleaned on the way: line break 3.",
         "| rejected | `phone_too_short` | 210 " + words("phone_too_short"),
         "| rejected | `vendor_inactive` | 48 " + words("vendor_inactive"),
-        "| dnc\\_2026 | 5,000 | 90 | 3 days | 31 days |",
+        "| dnc_2026 | 5,000 | 90 | 3 days | 31 days |",
         "| 1 | confirmed | 9,660 | 9,660 | 9,312 | 300 | 48 | 0 | `64bea\\|7` |  |",
     ):
         assert line in text.splitlines()
@@ -192,10 +192,11 @@ def test_a_refused_night_says_why_and_what_to_do():
 
 
 def test_uncertain_rows_and_problems_are_named():
-    summary = SUMMARY | {"uncertain": 9660, "delivered": 0, "verdict": "uncertain"}
+    summary = SUMMARY | {"uncertain": 9660, "delivered": 0, "verdict": "uncertain", "load": "27cd86b4" * 4}
     text = report_markdown(PLAN, summary, ["Batch 1: 9,660 of 9,660 rows are uncertain."], [])
     assert "## What speaks against it\n\n- Batch 1: 9,660 of 9,660 rows are uncertain." in text
     assert "9,660 rows are uncertain: look at the list" in text
+    assert "`listkeeper resolve 27cd86b4 --delivered`" in text
 
 
 @pytest.mark.parametrize("summary", [{}, SUMMARY])
@@ -208,7 +209,7 @@ def test_a_run_without_a_plan_says_how_far_it_came(summary):
 
 def test_a_plan_without_an_end_says_so():
     text = report_markdown(PLAN, {}, [], [])
-    assert text.startswith("# five9\\_daily: not ended")
+    assert text.startswith("# five9_daily: not ended")
     assert "has not written down how it ended" in text
     assert "## Rows" not in text
 
