@@ -89,6 +89,7 @@ def index(request: Request, user: GetUserDep) -> HTMLResponse:
         "index.html",
         paused_vendors=ledger.paused_vendors(),
         targets=[(t, applied.get(t.applied_load_id or "")) for t in targets if t.key in own],
+        flows={load.target: load.flow for load in [*applied.values(), *reversed(loads)]},
         loads=loads[:SHOWN_LOADS],
     )
 
@@ -104,7 +105,7 @@ def run(request: Request, dag_id: DagId, run_slug: RunSlug) -> HTMLResponse:
     files = [name for name, (step, _) in FILES.items() if name in _folder(dag_id, run_slug, step).names()]
     gone = run_removed(ledger, f"runs/{dag_id}/{run_slug}")
     if not (plan or summary or load or files):
-        raise HTTPException(404, gone or "This run has left nothing yet.")
+        raise HTTPException(404, gone or "This run has left nothing here yet, or there is no such run.")
     batches = ledger.batches(load.id) if load else []
     texts = (_folder(dag_id, run_slug, FILES[name][0]).get(name) for name in ("report.md", "certificate.md"))
     written = next((found for found in texts if found is not None), None)

@@ -154,6 +154,7 @@ def test_the_first_page_shows_lists_and_loads(viewer, ledger, load, token):
     page = viewer.get("/listkeeper/").text
     assert f'<a href="{PAGE}">2026-11-20</a>' in page
     assert "delivered &amp; counted" in page and ">free<" in page
+    assert page.index(">five9_daily<") < page.index("Last loads"), "whose list it is"
     ledger.pause_target(load.target, True, "ana", "outage <at> vendor")
     assert "outage &lt;at&gt; vendor" in viewer.get("/listkeeper/").text
 
@@ -193,7 +194,7 @@ def test_an_empty_installation_says_what_will_be_here(viewer):
 def test_a_run_of_which_nothing_is_left(viewer):
     answer = viewer.get(PAGE)
     assert answer.status_code == 404
-    assert "has left nothing yet" in answer.text
+    assert "has left nothing here yet" in answer.text
 
 
 def test_a_run_that_only_planned(viewer):
