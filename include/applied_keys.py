@@ -32,14 +32,23 @@ def keys_of(plan: RunFolder, batches: Sequence[Batch], wanted: Collection[int]) 
 
 
 def write_applied(out: RunFolder, plan: str, left_out: pl.Series) -> None:
-    """Write the plan's key file without the rows that are not on the list, so that they are sent again.
+    """Write the plan's key file as it is true when some rows did not arrive, so that they are sent again.
+
+    A row that was to be added is not there, one that was to be changed is there as it was.
 
     :param plan: path of the plan's run folder.
     :param left_out: row keys.
     """
-    with RunFolder(plan).reading(KEYS) as files, out.writing() as scratch:
+    folder = RunFolder(plan)
+    with folder.reading(KEYS) as (keys,), folder.reading(SENT) as (sent,), out.writing() as scratch:
         missing = pl.LazyFrame({"row_key": left_out}, schema={"row_key": pl.String})
-        keys = pl.scan_parquet(files[0], glob=False).join(missing, on="row_key", how="anti")
-        keys.sink_parquet(scratch / KEYS)
+        there = pl.scan_parquet(keys, glob=False).join(missing, on="row_key", how="anti")
+        as_before = (
+            pl.scan_parquet(sent, glob=False)
+            .join(missing, on="row_key", how="semi")
+            .filter(pl.col("before").is_not_null())
+            .select("row_key", row_hash="before")
+        )
+        pl.concat([there, as_before]).sink_parquet(scratch / KEYS)
         rows: int = pl.scan_parquet(scratch / KEYS, glob=False).select(pl.len()).collect().item()
         out.commit(scratch, Manifest(kind="applied", rows=rows))

@@ -30,7 +30,8 @@ class Approval(BaseModel):
     ask: Literal["never", "refused", "destructive", "always"] = Field(
         "refused",
         description="When a person is asked: never (what a guard refuses ends there); refused (only when a guard "
-        "stopped the plan); destructive (also when rows would leave the list: a replace, an archive); always.",
+        "stopped the plan); destructive (also when rows would leave the list, as by a replace or an archive, or change "
+        "on it); always.",
     )
     by: tuple[Who, ...] = Field(
         (),
@@ -62,7 +63,7 @@ def decide(
     """What becomes of a plan that is not what stands on the list already.
 
     :param changes: whether the list would change at all; nobody is asked to send nothing.
-    :param destructive: whether rows leave the list.
+    :param destructive: whether rows leave the list, or are changed on it.
     """
     if action == "plan":
         # It shows what the guards would say, and is no failure: a backfill is old by nature.

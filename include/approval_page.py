@@ -40,8 +40,6 @@ def approval_page(plan: Mapping[str, Any], approval: Approval, requested_by: str
 
     :param requested_by: who started the run, None when nobody did.
     """
-    rows = f"{plan['to_send']:,}"
-    headline = HEADLINES.get(plan["mode"], "Send {rows} rows to {list}?")
     hours = f"{approval.timeout_hours:g}"
     lines = [
         _why(plan, approval),
@@ -52,7 +50,17 @@ def approval_page(plan: Mapping[str, Any], approval: Approval, requested_by: str
         f"Flow `{plan['flow']}`, night `{plan['night'] or 'all'}`, data as of `{plan['source_time'][:16]}`. "
         f"Plan `{plan['hash']}`.",
     ]
-    return Page(headline.format(rows=rows, list=plan["list"]), "\n\n".join(line for line in lines if line))
+    return Page(_headline(plan), "\n\n".join(line for line in lines if line))
+
+
+def _headline(plan: Mapping[str, Any]) -> str:
+    """What the load does, as a question."""
+    if not plan.get("to_update"):
+        headline = HEADLINES.get(plan["mode"], "Send {rows} rows to {list}?")
+        return headline.format(rows=f"{plan['to_send']:,}", list=plan["list"])
+    if not plan["added"]:
+        return f"Change {plan['to_update']:,} rows of {plan['list']}?"
+    return f"Add {plan['added']:,} rows to {plan['list']}, and change {plan['to_update']:,} that are there?"
 
 
 def _why(plan: Mapping[str, Any], approval: Approval) -> str:

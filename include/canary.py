@@ -93,8 +93,10 @@ def told(plan: Mapping[str, Any]) -> str | None:
     canary = planned(plan)
     if canary is None:
         return None
+    # Where changed rows go by a call of their own, the canary is cut from the new ones, if there are any.
+    rows = min(canary.rows, plan["to_send"] - plan.get("to_update", 0) or canary.rows)
     return (
-        f"A canary goes first: {canary.rows:,} of {plan['to_send']:,} rows. The others follow when the vendor has "
+        f"A canary goes first: {rows:,} of {plan['to_send']:,} rows. The others follow when the vendor has "
         f"refused at most {canary.max_rejected_percent:g} % of it, and are held otherwise."
     )
 

@@ -11,17 +11,17 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
 import polars as pl
 
 from include import guards
 from include.approval import WRITES, Approval, Decision, decide
+from include.earlier_keys import EarlierKeys
 from include.flow_files import Recipe
 from include.leads.reasons import FIT_TO_CALL
 from include.leads.schema import OUTCOME_COLUMNS
@@ -32,7 +32,6 @@ KEYS: Final = "keys.parquet"
 SENT: Final = "sent.parquet"
 PLAN: Final = "plan.json"
 SAMPLES: Final = 5
-PIECE_ROWS: Final = 100_000
 
 HELD_REASON: Final[dict[Decision, str]] = {
     "plan_only": "plan_only",
@@ -90,21 +89,22 @@ def make_plan(
     :param warnings: what a person should know, and what stops nothing; sentences.
     :param timing: how long it takes to send so many rows, as plain JSON; None where that goes without saying.
 
-    Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order, and the
-    rule packs they were decided by), `keys.parquet` (row_key and row_hash of everything on the list after the load) and
-    `outcomes-*.parquet` (rows rejected or held here). One part is in memory at a time, and 17 bytes for each key of
-    `before`.
+    Writes `plan.json`, `payload.csv` (header and the rows to send), `sent.parquet` (their row keys, in order, the rule
+    packs they were decided by, and `before`: the row hash by which the list holds them now, null for none),
+    `keys.parquet` (row_key and row_hash of everything on the list after the load) and `outcomes-*.parquet` (rows
+    rejected or held here). One part is in memory at a time, and 17 bytes for each key of `before`.
     """
-    earlier = _Earlier(before.keys)
+    earlier = EarlierKeys(before.keys)
     counts = {"added": 0, "changed": 0, "unchanged": 0}
     rejected: Counter[str] = Counter()
     changes = Counter(cleaned["changes"])
-    held = usable_rows = 0
+    held = usable_rows = to_update = 0
     samples: list[dict[str, str]] = []
+    later_samples: list[dict[str, str]] = []
     parts = out / ".parts"
     for name in ("keys", "sent"):
         (parts / name).mkdir(parents=True)
-    with (out / PAYLOAD).open("wb") as payload:
+    with (out / PAYLOAD).open("wb") as payload, (parts / "updates.csv").open("w+b") as updates:
         for number, path in enumerate(kept):
             frame = pl.read_parquet(path, glob=False)
             cells, problem, changed = _cells(frame, recipe)
@@ -127,22 +127,32 @@ def make_plan(
             statuses = marked.select(status=status)["status"]
             for name, count in statuses.value_counts().iter_rows():
                 counts[name] += count
-            goes = _goes(statuses, recipe)
-            cells.filter(goes).write_csv(payload, include_header=number == 0)
+            goes, updating = _goes(statuses, recipe), _updating(statuses, recipe)
+            cells.filter(goes & ~updating).write_csv(payload, include_header=number == 0)
+            cells.filter(updating).write_csv(updates, include_header=False)
+            to_update += cells.filter(updating).height
             staying = usable.filter(~goes)
             held += staying.height
-            keys = usable.select("row_key", hashes)
-            keys.write_parquet(parts / "keys" / f"{number:05d}.parquet")
-            usable.filter(goes).select("row_key", "packs").write_parquet(
-                parts / "sent" / f"{number:05d}.parquet"
-            )
-            first = usable.filter(goes).select("row_key", "phone").head(SAMPLES - len(samples))
-            samples += [{"row_key": key, "phone": masked(phone)} for key, phone in first.iter_rows()]
+            # A changed row that is held stands on the list as it was, and is changed still when the next plan looks.
+            stands = marked.select(row_hash=pl.when(goes).then("now").otherwise("before"))["row_hash"]
+            usable.select("row_key", stands).write_parquet(parts / "keys" / f"{number:05d}.parquet")
+            now_there = pl.lit(None, pl.Int64) if recipe.replaces else marked["before"]
+            told = usable.select("row_key", "phone", "packs", before=now_there)
+            for rows, name, shown in (
+                (told.filter(goes & ~updating), f"{number:05d}", samples),
+                (told.filter(updating), f"updates-{number:05d}", later_samples),
+            ):
+                rows.drop("phone").write_parquet(parts / "sent" / f"{name}.parquet")
+                first = rows.select("row_key", "phone").head(SAMPLES - len(shown))
+                shown += [{"row_key": key, "phone": masked(phone)} for key, phone in first.iter_rows()]
             _outcomes(unusable, staying).write_parquet(out / f"outcomes-{number:05d}.parquet")
+        updates.seek(0)
+        shutil.copyfileobj(updates, payload)
     if not recipe.replaces:  # what an append finds on the list stays there
         for number, rest in enumerate(earlier.left()):
             rest.write_parquet(parts / "keys" / f"earlier-{number:05d}.parquet")
-    to_send = _join_files(parts / "sent", out / SENT, {"row_key": pl.String(), "packs": pl.String()})
+    of_sent = {"row_key": pl.String(), "packs": pl.String(), "before": pl.Int64()}
+    to_send = _join_files(parts / "sent", out / SENT, of_sent)
     _join_files(parts / "keys", out / KEYS, {"row_key": pl.String(), "row_hash": pl.Int64()})
     shutil.rmtree(parts)
     decided = {state: dict(reasons) for state, reasons in cleaned["decided"].items()}
@@ -162,8 +172,9 @@ def make_plan(
         **counts,
         "removed": earlier.gone if recipe.replaces else 0,
         "to_send": to_send,
+        "to_update": to_update,
         "held": {"already_delivered": held} if held else {},
-        "samples": samples,
+        "samples": [*samples, *later_samples][:SAMPLES],
         "refusals": [],
         "warnings": list(warnings),
         "timing": timing(to_send),
@@ -204,7 +215,7 @@ def make_plan(
             action=action,
             refusals=refusals,
             changes=recipe.replaces or to_send > 0,
-            destructive=recipe.replaces,
+            destructive=recipe.replaces or (recipe.updates and counts["changed"] > 0),
         )
     plan["hash"] = plan_hash(plan)
     (out / PLAN).write_text(json.dumps(plan, indent=1))
@@ -230,7 +241,10 @@ def plan_hash(plan: dict[str, Any]) -> str:
         "to_send",
     )
     does = plan | {"decision": "apply" if plan["decision"] in WRITES else plan["decision"]}
-    return hashlib.sha256(json.dumps([does[name] for name in tied], sort_keys=True).encode()).hexdigest()
+    values = [does[name] for name in tied]
+    if updates := plan.get("to_update"):  # the last rows of the payload: their number says which they are
+        values.append(updates)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def check_plan(plan: dict[str, Any], payload: Path, expected_hash: str) -> None:
@@ -293,6 +307,13 @@ def _goes(statuses: pl.Series, recipe: Recipe) -> pl.Series:
     return statuses.is_in(["added", "changed"] if recipe.updates else ["added"])
 
 
+def _updating(statuses: pl.Series, recipe: Recipe) -> pl.Series:
+    """Which rows go behind the others, by a call that changes what is there."""
+    if recipe.apart:
+        return statuses == "changed"
+    return pl.repeat(False, len(statuses), dtype=pl.Boolean, eager=True)
+
+
 def _outcomes(unusable: pl.DataFrame, staying: pl.DataFrame) -> pl.DataFrame:
     """Outcomes of the rows that end here. :param unusable: row_key and reason."""
     held = staying.select("row_key", reason=pl.lit("already_delivered"))
@@ -308,56 +329,6 @@ def _outcomes(unusable: pl.DataFrame, staying: pl.DataFrame) -> pl.DataFrame:
             for frame, state in ((unusable, "rejected"), (held, "held"))
         ]
     )
-
-
-class _Earlier:
-    """The keys applied last, by a hash of each: which of them come again, and which do not.
-
-    Hashes of keys are polars' own, good for this process only; 64 bits, so that in ten million keys two equal ones
-    are a matter of one in half a million.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        rows = 0 if path is None else pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-        keys, hashes, filled = np.empty(rows, np.uint64), np.empty(rows, np.int64), 0
-        for frame in self._pieces():
-            here = slice(filled, filled + frame.height)
-            keys[here], hashes[here] = frame["row_key"].hash().to_numpy(), frame["row_hash"].to_numpy()
-            filled = here.stop
-        order = keys.argsort()
-        self._keys, self._hashes = keys[order], hashes[order]
-        self._came = np.zeros(len(self._keys), dtype=bool)
-
-    def take(self, row_keys: pl.Series) -> pl.Series:
-        """The row hash that each key had, null for a new one. The keys count as having come again."""
-        place, known = self._find(row_keys)
-        self._came[place[known]] = True
-        before = pl.Series(self._hashes.take(place, mode="clip") if len(self._keys) else place)
-        return before.to_frame("h").select(pl.when(pl.Series(known)).then("h"))["h"]
-
-    def left(self) -> Iterator[pl.DataFrame]:
-        """Keys and hashes that did not come again, piece by piece."""
-        for frame in self._pieces():
-            place, known = self._find(frame["row_key"])
-            yield frame.filter(pl.Series(~(known & self._came.take(place, mode="clip"))))
-
-    @property
-    def gone(self) -> int:
-        """How many keys did not come again."""
-        return int(np.count_nonzero(~self._came))
-
-    def _pieces(self) -> Iterator[pl.DataFrame]:
-        if self._path is not None:
-            yield from pl.scan_parquet(self._path, glob=False).collect_batches(chunk_size=PIECE_ROWS)
-
-    def _find(self, row_keys: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """The place of each key, and whether it is really there."""
-        asked = row_keys.hash().to_numpy()
-        place = self._keys.searchsorted(asked)
-        if not len(self._keys):
-            return place, np.zeros(len(asked), dtype=bool)
-        return place, self._keys.take(place, mode="clip") == asked
 
 
 def _join_files(folder: Path, target: Path, schema: Mapping[str, pl.DataType]) -> int:

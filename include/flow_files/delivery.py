@@ -34,6 +34,7 @@ class Recipe:
     :param shape: the vendor's own last word on the cells, before they are compared and sent. Takes the kept leads and
         their cells (text, one column per target, same order of rows); returns the cells as they go out (the same
         columns for every piece), a reason per row (null: the row can be sent), and how many rows were changed, by rule.
+    :param apart: whether changed rows go by another call than new ones: then they come last, and no batch holds both.
     :param resends: whether rows that are on the list as they are go again.
     :param options: everything else that changes what the vendor does; part of the plan's hash.
     """
@@ -44,6 +45,7 @@ class Recipe:
     updates: bool
     options: dict[str, Any]
     unique: str | None = None
+    apart: bool = False
     resends: bool = False
     shape: Callable[[pl.DataFrame, pl.DataFrame], tuple[pl.DataFrame, pl.Series, dict[str, int]]] | None = (
         None

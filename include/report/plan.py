@@ -69,6 +69,15 @@ def changes(plan: Mapping[str, Any]) -> str:
     lines = [md.table(heads, [[md.number(plan.get(name)) for name in names]])]
     if plan.get("now") is None and "archive" not in plan:
         lines.append("What the list held before is not known here: this is the first load of it.")
+    if plan.get("to_update"):
+        lines.append(
+            f"{md.number(plan['to_update'])} leads that are on the list are changed, one by one: in what differs there "
+            "from what the flow sends. What somebody else has written into those fields is lost."
+        )
+    elif plan.get("changed") and plan.get("to_send") == plan.get("added"):
+        lines.append(
+            f"The {md.number(plan['changed'])} changed rows are held: the list keeps them as they were."
+        )
     if first := canary.told(plan):
         lines.append(first)
     if cleaned := {rule: n for rule, n in (plan.get("changes") or {}).items() if n}:

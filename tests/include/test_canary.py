@@ -98,6 +98,8 @@ def test_a_plan_tells_of_its_canary_and_only_of_one_that_has_a_rest():
         "A canary goes first: 10 of 60 rows. The others follow when the vendor has refused at most 20 % of it, and are "
         "held otherwise."
     )
+    assert "10 of 60 rows" in str(told(plan | {"to_update": 60})), "there is nothing new"
+    assert "4 of 60 rows" in str(told(plan | {"to_update": 56})), "cut from what is new"
     assert planned(plan | {"to_send": 10}) is None and told(plan | {"to_send": 10}) is None
     assert planned({"to_send": 60, "options": {}}) is None and planned({}) is None
     assert option(None) == {}, "the hash of a plan without a canary stays what it was"

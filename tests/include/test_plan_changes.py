@@ -7,13 +7,15 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.approval import Approval
 from include.guards import GuardLimits, Refusal
 from include.leads.reasons import REASONS
-from include.plan import HELD_REASON, Before
+from include.plan import HELD_REASON, Before, plan_hash
 from tests.include.plans import (
     APPEND,
     NOW,
@@ -97,6 +99,62 @@ def test_an_empty_cell_and_none_are_the_vendors_to_tell(tmp_path):
         tmp_path / "b", [lead(1, customer_key="")], recipe=recipe(replaces=False, updates=True), before=before
     )
     assert again["changed"] == 1
+
+
+APART = recipe(replaces=False, updates=True, unique="key", apart=True)
+
+
+@settings(max_examples=20, deadline=None)
+@given(night=nights(), parts=st.integers(1, 3))
+def test_what_changes_by_a_call_of_its_own_comes_last(night, parts):
+    old, new = night
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        before = applied(place / "old", plan(place / "old", rows_of(old), recipe=APART))
+        made = plan(place / "new", rows_of(new), recipe=APART, before=before, parts=parts)
+        added = [n for n in new if n not in old]
+        changed = [n for n in new if n in old and new[n] != old[n]]
+        assert keys(place / "new") == [str(n) for n in added + changed]
+        assert [row["key"] for row in payload(place / "new")] == [f"C{n}" for n in added + changed]
+        assert (made["to_send"], made["to_update"]) == (len(added) + len(changed), len(changed))
+        hashes = dict(pl.read_parquet(place / "old" / "keys.parquet").iter_rows())
+        there = dict(pl.read_parquet(place / "new" / "sent.parquet").select("row_key", "before").iter_rows())
+        assert there == {str(n): hashes.get(str(n)) for n in added + changed}
+        shown = [sample["row_key"] for sample in made["samples"]]
+        assert shown == [str(n) for n in added + changed][:5], "those that go first"
+
+
+def test_how_many_rows_update_is_part_of_the_plan(tmp_path):
+    before = applied(tmp_path / "a", plan(tmp_path / "a", rows_of({1: 0}), recipe=APART))
+    made = plan(tmp_path / "b", rows_of({1: 1, 2: 0}), recipe=APART, before=before)
+    assert made["to_update"] == 1 and plan_hash(made) == made["hash"]
+    assert plan_hash(made | {"to_update": 0}) != made["hash"] != plan_hash(made | {"to_update": 2})
+
+
+def test_a_changed_row_that_is_held_is_changed_still(tmp_path):
+    before = applied(tmp_path / "a", plan(tmp_path / "a", rows_of({1: 0}), recipe=APPEND))
+    made = plan(tmp_path / "b", rows_of({1: 1, 2: 0}), recipe=APPEND, before=before)
+    assert (made["changed"], made["to_send"]) == (1, 1)
+    later = plan(tmp_path / "c", rows_of({1: 1, 2: 0}), recipe=UPDATE, before=applied(tmp_path / "b", made))
+    assert keys(tmp_path / "c") == ["1"] and later["changed"] == 1
+
+
+@pytest.mark.parametrize("by", [UPDATE, APART])
+def test_changing_what_is_there_is_destructive(tmp_path, by):
+    asked = Approval(ask="destructive")
+    first = plan(tmp_path / "a", rows_of({1: 0}), recipe=by, approval=asked)
+    more = plan(
+        tmp_path / "b",
+        rows_of({1: 0, 2: 0}),
+        recipe=by,
+        approval=asked,
+        before=applied(tmp_path / "a", first),
+    )
+    assert (first["decision"], more["decision"]) == ("apply", "apply"), "nothing is lost by adding"
+    changes = plan(
+        tmp_path / "c", rows_of({1: 1}), recipe=by, approval=asked, before=applied(tmp_path / "a", first)
+    )
+    assert changes["decision"] == "ask"
 
 
 # What is decided

@@ -110,7 +110,7 @@ def test_the_plan_holds_no_number(tmp_path):
     assert not re.search(r"\d{7}", re.sub(r'"[0-9a-f]{64}"|\.\d+|\d{4}-\d\d-\d\d', "", json.dumps(made)))
     for name in ("sent.parquet", "keys.parquet"):
         assert pl.read_parquet(tmp_path / "a" / name).columns == (
-            ["row_key", "packs"] if name.startswith("sent") else ["row_key", "row_hash"]
+            ["row_key", "packs", "before"] if name.startswith("sent") else ["row_key", "row_hash"]
         )
 
 

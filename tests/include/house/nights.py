@@ -74,8 +74,8 @@ class World(Estate):
         self.ledger.claim_numbers(GROUP, name, claim, seen=self.ledger.claims_of(GROUP, name))
         if end == "died":  # before its plan
             return
-        keys = rows.with_columns(row_hash=pl.lit(1))
-        plan = step("plan", {KEYS: keys, SENT: rows})
+        keys = rows.with_columns(row_hash=pl.lit(1, pl.Int64))
+        plan = step("plan", {KEYS: keys, SENT: rows.with_columns(before=pl.lit(None, pl.Int64))})
         load = self.load(
             run_id, snapshot, flow=flow.name, vendor=flow.vendor, dag_id=flow.dag_id, target=flow.target, night=name,
             plan_hash=str(number), mode="plan" if end == "planned" else "apply",
