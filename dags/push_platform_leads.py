@@ -11,8 +11,9 @@ and whether assigned agents are active, shows what would be added, and asks the 
 where a guard stopped the plan (see Required Actions; else it is skipped). `load` looks the list up by name
 and campaign (and creates it, where the file says so), hands the leads in as imports of 500, waits for them without a
 worker, and reads every page of their errors: each lead that the vendor refused stands in the rejects with the reason
-`vendor_row_error`. `reconcile` adds up where every row ended; `report` writes the report, the reject files and the
-evidence, and judges.
+`vendor_row_error`. Where the file says `changed: update`, leads that are on the list and have changed are looked up by
+their key and changed, one by one; else they are held. `reconcile` adds up where every row ended; `report` writes the
+report, the reject files and the evidence, and judges.
 
 **Released or not.** A flow whose file says `released: false` only plans. So does a run that follows a backfill.
 

@@ -21,7 +21,7 @@ END: Final = "<!-- The end of what is made from the code. -->"
 HOOK: Final = "plugins/listkeeper/hooks/platform.py"
 CASES: Final = "tests/plugins/hooks/test_platform_cases.py"
 STEPS: Final = ("plugins/listkeeper/operators", "plugins/listkeeper/sensors", "plugins/listkeeper/triggers")
-LOOPS: Final = ("include/push/loop.py",)
+LOOPS: Final = ("include/push/loop.py", "include/push/updates.py")
 """Where an operator hands its hook to."""
 
 ALL_ENDPOINTS: Final = frozenset({1, 35})

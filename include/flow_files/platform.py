@@ -134,8 +134,16 @@ class PlatformPushFlow(Delivery):
         description="Whether leads may be added while the list is loaded in the dialler and its campaign is active: "
         "they would be called at once.",
     )
+    changed: Literal["hold", "update"] = Field(
+        "hold",
+        description="Leads that are on the list and have changed since they were pushed. hold: the list keeps them as "
+        "they were. update: each is found by its customer key and changed, in what differs; two calls a lead.",
+    )
     chunk_rows: int = Field(
-        500, ge=1, le=platform.MAX_LEADS, description="Leads of one import, 1,000 at most."
+        500,
+        ge=1,
+        le=platform.MAX_LEADS,
+        description="Leads of one import, 1,000 at most; and of one batch of changed leads.",
     )
     import_hours: float = Field(
         2.0, gt=0, le=72, description="How long an import may take before its rows count as uncertain."
@@ -189,7 +197,7 @@ class PlatformPushFlow(Delivery):
 
     @property
     def recipe(self) -> Recipe:
-        """International numbers, always added: the vendor updates no lead by its key (PL-19)."""
+        """International numbers. New leads are added; changed ones are updated by a call each, or held (`changed`)."""
         return self.recipe_for(None)
 
     def recipe_for(self, agents: frozenset[int] | None) -> Recipe:
@@ -204,7 +212,8 @@ class PlatformPushFlow(Delivery):
             columns=self.mapping,
             phone="phone",
             replaces=False,
-            updates=False,
+            updates=self.changed == "update",
+            apart=self.changed == "update",
             options={
                 "campaign": self.campaign,
                 "list": self.list,

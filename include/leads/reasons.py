@@ -284,13 +284,13 @@ _ALL: Final = (
     Reason(
         "vendor_row_error",
         "rejected",
-        "The vendor refused this lead of an import; the detail has its words, without what they quote.",
+        "The vendor refused this lead, or its change; the detail has its words, without what they quote.",
         "Correct what the detail names; the next run sends the lead again.",
     ),
     Reason(
         "vendor_import_failed",
         "rejected",
-        "The import broke off three times before it came to this lead; it is not on the list.",
+        "Three imports broke off, or got lost, before they came to this lead; it is not on the list.",
         "Ask the vendor why; the next run sends the lead again.",
     ),
     Reason(
@@ -298,6 +298,32 @@ _ALL: Final = (
         "rejected",
         "The vendor's import ended without this lead, and without saying why; it was looked up and is not on the list.",
         "Ask the vendor; the next run sends the lead again.",
+    ),
+    Reason(
+        "vendor_lead_gone",
+        "rejected",
+        "The lead was to be changed, and is not on the list any more: somebody deleted or moved it. It is not added "
+        "again.",
+        "Nothing to do at the vendor if that is meant: take the lead out of the source, or suppress it.",
+    ),
+    Reason(
+        "vendor_key_repeated",
+        "rejected",
+        "The lead was to be changed, and several leads of the list have its customer key; none of them was changed.",
+        "Delete all but one of them at the vendor; the next run changes that one.",
+    ),
+    Reason(
+        "vendor_not_emptied",
+        "rejected",
+        "The source has given up a number of the lead, and this tenant's updates empty no field; nothing was changed.",
+        "Take the number off at the vendor, or set `null_clears` of the connection if the tenant empties on null.",
+    ),
+    Reason(
+        "vendor_not_changed",
+        "rejected",
+        "The lead stands on the list as it was: the vendor failed on the change each time, or shows the lead in a way "
+        "that cannot be read; the detail says which.",
+        "Look at the lead at the vendor; the next run tries again.",
     ),
     Reason(
         "vendor_inactive",

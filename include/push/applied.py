@@ -1,4 +1,4 @@
-"""What a push left on its list: the keys of the plan without those of the leads that the vendor refused."""
+"""What a push left on its list: the keys of the plan, but for what the vendor refused to add or to change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from include.staging import RunFolder
 
 
 def write_applied(out: RunFolder, plan: str, notes: RunFolder, batches: Sequence[Batch]) -> None:
-    """Write the key file that the next plan is set against, so that a refused lead is sent again once it is mended.
+    """Write the key file that the next plan is set against, so that what was refused is sent again.
 
     :param plan: path of the plan's run folder.
     :param notes: where the push wrote down which rows were refused.

@@ -1,15 +1,19 @@
-"""Push a plan's leads: one import a chunk, each a checkpoint in the ledger, and every row's end found out by name.
+"""Push a plan's leads: new ones by an import a chunk, changed ones lead by lead, and every row's end found out by name.
+
+Each chunk is a checkpoint in the ledger.
 
 An import is asynchronous. All chunks are handed in, then the loop asks how far they are, and returns what there is to
 wait for. Which leads arrived is never guessed: an import that was counted and whose errors are named is believed;
 after a lost answer, an import that broke off, or counts that contradict each other, each lead is looked up by list and
-customer key, and only what is missing is sent again.
+customer key, and only what is missing is sent again. How leads are changed is told in `include.push.updates`; they go
+while the vendor works on the imports.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +23,7 @@ from include import canary as canaries
 from include.canary import Canary
 from include.ledger import Batch, Ledger, MayNotWriteError
 from include.push.rows import Chunk, Rows
+from include.push.updates import Changer, Leads
 from include.push.verdict import BROKEN_OFF, REFUSED, UNEXPLAINED, judge
 from include.staging import RunFolder
 from include.vendors.errors import LostAnswerError, UnexpectedAnswerError, VendorError
@@ -32,8 +37,11 @@ CLAIM: Final = timedelta(minutes=30)
 MOST_IMPORTS: Final = 3
 """Imports of one chunk; each but the first sends only what is missing."""
 
+RENEWED: Final = 50
+"""Leads that are changed before the claim on their list is renewed: nobody else may write it meanwhile."""
 
-class Tenant(Protocol):
+
+class Tenant(Leads, Protocol):
     """What the loop asks of the vendor; the Platform hook is one."""
 
     def bulk_create(self, leads: Sequence[Mapping[str, Any]]) -> Import:
@@ -44,9 +52,6 @@ class Tenant(Protocol):
 
     def every_bulk_error(self, done: Import) -> list[RowError]:
         """Its errors."""
-
-    def find_leads(self, query: LeadQuery) -> list[dict[str, Any]]:
-        """Leads of a list by their key."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Pusher:
         handed in; asking how far one is needs no claim.
     :param notes: run folder for what is written down beside the ledger.
     :param canary: what the first import must show before the others are handed in, None where they need not wait.
+    :param null_clears: whether this tenant empties a field on null (PL-9).
     """
 
     def __init__(
@@ -92,10 +98,12 @@ class Pusher:
         patience: Patience,
         now: Callable[[], datetime],
         canary: Canary | None = None,
+        null_clears: bool = False,
     ) -> None:
         self._ledger, self._load, self._rows, self._list_id = ledger, load, rows, list_id
         self._tenant, self._notes, self._patience, self._now = tenant, notes, patience, now
         self._canary = canary
+        self._changer = Changer(tenant, list_id, null_clears=null_clears)
 
     def run(self) -> Wait | None:
         """Hand in what was not handed in, ask for what was. Returns what to wait for, None when all is settled that may
@@ -115,31 +123,44 @@ class Pusher:
 
     def _round(self) -> Wait | None:
         """Hand in what may be handed in, then ask once for everything that was."""
-        may_not: MayNotWriteError | None = None
+        stopped: MayNotWriteError | VendorError | None = None
         for batch in self._unsent():
             try:
-                self._hand_in(batch, set())
-            except MayNotWriteError as error:
-                may_not = error  # what is under way is followed all the same
+                self._begin(batch)
+            except self._stops(batch) as error:
+                stopped = error  # what is under way is followed all the same
                 break
         open_imports: list[str] = []
         until: list[datetime] = []
         for batch in self._ledger.batches(self._load):
-            if batch.state in ("planned", "confirmed", "rejected"):
+            if batch.state in ("planned", "confirmed", "rejected") or (stopped and self._changes(batch)):
                 continue
             try:
                 wait = self._follow(batch)
-            except MayNotWriteError as error:
-                may_not = error
+            except self._stops(batch) as error:
+                stopped = error
                 continue
             if wait is not None:
                 open_imports += wait.uuids
                 until.append(wait.until)
         if until:
             return Wait(tuple(open_imports), min(until))
-        if may_not is not None:
-            raise may_not
+        if stopped is not None:
+            raise stopped
         return None
+
+    def _changes(self, batch: Batch) -> bool:
+        return self._rows.changes(batch.seq)
+
+    def _stops(self, batch: Batch) -> tuple[type[MayNotWriteError] | type[VendorError], ...]:
+        """What stops the sending, and not yet the load: imports that were handed in go on without us."""
+        return (MayNotWriteError, VendorError) if self._changes(batch) else (MayNotWriteError,)
+
+    def _begin(self, batch: Batch) -> None:
+        if self._changes(batch):
+            self._update(batch)
+        else:
+            self._hand_in(batch, set())
 
     # Handing in
 
@@ -161,10 +182,41 @@ class Pusher:
         self._ledger.accept(self._load, batch.seq, taken.uuid, {"status": taken.word})
         log.info("Batch %d: %d leads handed in (%s).", batch.seq, len(leads), taken.word)
 
+    # Changing
+
+    def _update(self, batch: Batch) -> None:
+        """Change the leads of a batch, one by one; of what broke off before, those are left out that have ended."""
+        chunk, ended = self._rows.chunk(batch.seq), self._ended(batch.seq)
+        time = self._patience.ended + CLAIM
+        self._ledger.claim_target(self._load, time)
+        self._ledger.intend(self._load, batch.seq, again=batch.state != "planned")
+        self._changer.touched = bool(ended)
+        try:
+            for place, cells in enumerate(chunk.cells):
+                if place in ended:
+                    continue
+                if place % RENEWED == RENEWED - 1:
+                    self._ledger.renew_claim(self._load, time)
+                ended[place] = self._changer.change(cells)
+        except VendorError as error:
+            log.warning("Batch %d: %d of %d leads have ended. %s", batch.seq, len(ended), batch.rows, error)
+            self._put(self._note("ended", batch.seq), list(ended.items()))
+            if not self._changer.touched:
+                self._ledger.withdraw(self._load, batch.seq, str(error))
+            raise
+        refused = {place: why for place, why in ended.items() if why is not None}
+        delivered = sum(why is None for why in ended.values())
+        counts = Counter(reason.removeprefix("vendor_") for reason, _ in refused.values())
+        counts.update({"total": len(ended), "valid": delivered})
+        self._close(batch, chunk, delivered=delivered, refused=refused, counts=counts)
+
     # Following
 
     def _follow(self, batch: Batch) -> Wait | None:
         """Find out how a batch ended that may have been sent; returns what to wait for, None once it is settled."""
+        if self._changes(batch):
+            self._update(batch)
+            return None
         if batch.vendor_ref is None:
             return self._after_loss(batch, batch.intended_at or self._now())
         try:
@@ -196,7 +248,7 @@ class Pusher:
         """Look the batch's leads up, and send those that are not there; nothing of it is under way any more."""
         chunk, found = self._rows.chunk(batch.seq), self._found(batch.seq)
         found |= self._look_up(chunk, set(range(batch.rows)) - found)
-        self._put(_found_name(batch.seq), sorted(found))
+        self._put(self._note("found", batch.seq), sorted(found))
         if len(found) == batch.rows:
             self._close(batch, chunk, delivered=batch.rows, refused={}, counts={"valid": len(found)})
             return None
@@ -295,14 +347,19 @@ class Pusher:
 
     def _found(self, seq: int) -> set[int]:
         """Places of a batch whose leads an earlier look-up found on the list."""
-        return set(json.loads(self._notes.get(_found_name(seq)) or b"[]"))
+        return set(json.loads(self._notes.get(self._note("found", seq)) or b"[]"))
+
+    def _ended(self, seq: int) -> dict[int, tuple[str, str] | None]:
+        """Places of a batch whose leads an earlier try has changed, or found out why they are not."""
+        noted = json.loads(self._notes.get(self._note("ended", seq)) or b"[]")
+        return {place: why and (why[0], why[1]) for place, why in noted}
+
+    def _note(self, kind: str, seq: int) -> str:
+        """Name of a note about a batch; a run that was planned anew has another load, and other rows."""
+        return f"{kind}-{self._load}-{seq:05d}.json"
 
     def _put(self, name: str, value: Any) -> None:
         self._notes.put(name, json.dumps(value).encode())
-
-
-def _found_name(seq: int) -> str:
-    return f"found-{seq:05d}.json"
 
 
 def _named_name(seq: int) -> str:

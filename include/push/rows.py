@@ -1,4 +1,4 @@
-"""The rows of a push, chunk by chunk: what is sent, under which customer key, for which row of ours."""
+"""The rows of a push, chunk by chunk: what is sent, under which customer key, for which row of ours, and how."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ class Chunk:
         """The vendor's keys of the rows."""
         return self.frame[KEY].to_list()
 
+    @property
+    def cells(self) -> list[dict[str, str]]:
+        """The rows as text, by column."""
+        return self.frame.drop(ROW_KEY).to_dicts()
+
     def bodies(self, places: list[int], list_id: int) -> list[dict[str, Any]]:
         """The leads at these places, as the vendor takes them."""
         cells = self.frame.drop(ROW_KEY)[places]
@@ -47,12 +52,22 @@ class Chunk:
 
 
 class Rows:
-    """All rows of a plan, cut into chunks of `size` behind its canary, if any; any is read without the others."""
+    """All rows of a plan, cut into chunks of `size` behind its canary, if any; any is read without the others.
 
-    def __init__(self, file: Path, size: int, canary: Canary | None = None) -> None:
+    :param updates: how many rows, the last ones, are on the list and change there; no chunk holds both kinds.
+    """
+
+    def __init__(self, file: Path, size: int, canary: Canary | None = None, updates: int = 0) -> None:
         self._scan = pl.scan_parquet(file, glob=False)
-        rows = self._scan.select(pl.len()).collect().item()
-        self._starts = list(accumulate(sizes(rows, size, canary), initial=0))
+        new = self._scan.select(pl.len()).collect().item() - updates
+        imports = sizes(new, size, canary)
+        changes = sizes(updates, size, None if imports else canary)
+        self._imports = len(imports)
+        self._starts = list(accumulate([*imports, *changes], initial=0))
+
+    def changes(self, seq: int) -> bool:
+        """Whether the rows of batch `seq` change leads that are there."""
+        return seq > self._imports
 
     def chunk(self, seq: int) -> Chunk:
         """The rows of batch `seq`, which counts from 1."""
@@ -97,11 +112,13 @@ def _is_time(name: str) -> pl.Expr:
 
 
 @contextmanager
-def open_rows(payload: Path, sent: Path, size: int, canary: Canary | None = None) -> Iterator[Rows]:
+def open_rows(
+    payload: Path, sent: Path, size: int, canary: Canary | None = None, updates: int = 0
+) -> Iterator[Rows]:
     """Lay the plan's payload (CSV) and its row keys (Parquet) side by side, in pieces of a chunk's size."""
     with TemporaryDirectory(prefix="listkeeper-push-") as folder:
         file = Path(folder) / "rows.parquet"
         cells = pl.scan_csv(payload, infer_schema=False, glob=False).fill_null("")
         keys = pl.scan_parquet(sent, glob=False).select(ROW_KEY)
         pl.concat([keys, cells], how="horizontal").sink_parquet(file, row_group_size=size)
-        yield Rows(file, size, canary)
+        yield Rows(file, size, canary, updates)

@@ -107,6 +107,8 @@ class Platform:
                 "listId": lead.list_id,
                 "customerKey": lead.customer_key,
                 "phones": lead.phones,
+                "timezone": lead.timezone,
+                "data": lead.data,
                 "uploaded": lead.uploaded,
                 "completed": lead.completed,
             }

@@ -13,7 +13,7 @@ from include.ledger import Ledger
 from tests.crashes.night import Night, Schedule
 from tests.flows.conftest import leaks
 
-EXAMPLES = {"purecallerid": 20, "ozonetel": 12, "isales": 10, "platform": 8, "vicidial": 12}
+EXAMPLES = {"purecallerid": 20, "ozonetel": 12, "isales": 10, "platform": 10, "vicidial": 12}
 
 
 def test_nothing_is_lost_and_nothing_sent_twice(night: Night, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from include.vendors.platform.answers import (
     VENDOR,
+    FieldsRefusedError,
     NotFoundError,
     Page,
     id_in,
@@ -55,6 +56,7 @@ from include.vendors.platform.writing import (
     LeadFieldError,
     as_written,
     body_of_cells,
+    change_of_cells,
     lead_body,
     update_body,
 )
@@ -77,6 +79,7 @@ __all__ = [
     "Endpoint",
     "Erased",
     "ErrorPage",
+    "FieldsRefusedError",
     "Import",
     "LeadFieldError",
     "LeadQuery",
@@ -93,6 +96,7 @@ __all__ = [
     "body_of_cells",
     "bulk_body",
     "called_at",
+    "change_of_cells",
     "check_item",
     "customer_params",
     "id_in",

@@ -23,6 +23,9 @@ from include.vendors.errors import (
 
 VENDOR: Final = "platform"
 
+_REFUSES_FIELDS: Final = (400, 409, 422)
+"""Refusals that are about what was written, not about the request (PL-16)."""
+
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _PAGES: Final = ("text/html", "application/xhtml+xml")
 _PORTS: Final = {"http": ":80", "https": ":443"}
@@ -31,8 +34,16 @@ _PORTS: Final = {"http": ":80", "https": ":443"}
 class NotFoundError(RequestRefusedError):
     """There is nothing under this id, or the tenant has another path for it (404)."""
 
-    after_loss: bool = False
-    """Whether the answer to an earlier try of the same request was lost: that one may have removed it."""
+
+class FieldsRefusedError(RequestRefusedError):
+    """The vendor does not take what was to be written (400, 409, 422).
+
+    :param words: what it says of the fields. They may quote what was sent, so they are in no message.
+    """
+
+    def __init__(self, vendor: str, message: str, *, words: str, http_status: int) -> None:
+        super().__init__(vendor, message, http_status=http_status)
+        self.words = words
 
 
 @dataclass(frozen=True)
@@ -81,10 +92,31 @@ def read_answer(
 
 
 def require_done(status: int, headers: Mapping[str, str], body: bytes, title: str) -> None:
-    """Take any 2xx to a write whose answer says no more than that (PL-9), but a web page, as `read_answer` does."""
-    require_success(status, headers, title, writes=True)
+    """Take any 2xx to a write whose answer says no more than that (PL-9), but a web page, as `read_answer` does.
+
+    Raises FieldsRefusedError where the vendor does not take the fields.
+    """
+    try:
+        require_success(status, headers, title, writes=True)
+    except RequestRefusedError as error:
+        if status in _REFUSES_FIELDS:
+            raise FieldsRefusedError(VENDOR, str(error), words=_words(body), http_status=status) from None
+        raise
     if is_web_page(headers, body):
         raise lost(f"answered the {title} with a web page", status)
+
+
+def _words(body: bytes) -> str:
+    """What a refusal says of the fields (PL-17: `errors` by field, else `message`); nothing where it cannot be read."""
+    try:
+        said = json_object(body)
+    except ValueError:
+        return ""
+    errors = said.get("errors")
+    if not isinstance(errors, dict) or not errors:
+        return str(said.get("message") or "")
+    texts = ((name, text if isinstance(text, list) else [text]) for name, text in errors.items())
+    return "; ".join(f"{name}: {' '.join(map(str, text))}" for name, text in texts)
 
 
 def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:

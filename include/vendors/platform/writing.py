@@ -51,6 +51,9 @@ SHOWN_AS: Final[Mapping[str, str]] = MappingProxyType(
 DATA_PREFIX: Final = "leadData."
 """A free field of a lead by its path, such as leadData.city."""
 
+EMPTIED: Final = ("phone2", "phone3")
+"""Fields, besides the free ones, that an empty cell of a changed row empties."""
+
 _WORDS: Final = {
     int: "a whole number",
     str: "a text",
@@ -80,7 +83,32 @@ def body_of_cells(cells: Mapping[str, str], list_id: int) -> dict[str, Any]:
 
     Raises LeadFieldError.
     """
-    fields: dict[str, Any] = {"listId": list_id}
+    return lead_body({"listId": list_id, **_fields_of_cells(cells)})
+
+
+def change_of_cells(
+    current: Mapping[str, Any], cells: Mapping[str, str], *, null_clears: bool
+) -> dict[str, Any]:
+    """What to send so that a lead becomes what a row of text says (operation 16); {} when it is so already.
+
+    An empty cell empties a free field, and phone2 and phone3: a number that the source has given up must not be
+    called. Other fields it leaves alone, because the dialler fills them too.
+
+    :param current: the lead as the vendor shows it now.
+    :param null_clears: whether this tenant empties a field on null (PL-9).
+
+    Raises LeadFieldError for a number that this tenant cannot empty, BadLeadError for a lead that cannot be read.
+    """
+    now = as_written(read_lead(current))
+    filled = {f"{DATA_PREFIX}{name}" for name in now["leadData"]}
+    filled |= {name for name in EMPTIED if now[name] is not None}
+    clear = [name for name, cell in cells.items() if cell == "" and name in filled]
+    return update_body(current, _fields_of_cells(cells), clear=clear, null_clears=null_clears)
+
+
+def _fields_of_cells(cells: Mapping[str, str]) -> dict[str, Any]:
+    """The fields that a row of text fills."""
+    fields: dict[str, Any] = {}
     data: dict[str, Any] = {}
     for name, cell in cells.items():
         if cell == "":
@@ -93,7 +121,7 @@ def body_of_cells(cells: Mapping[str, str], list_id: int) -> dict[str, Any]:
             fields[name] = cell
     if data:
         fields["leadData"] = data
-    return lead_body(fields)
+    return fields
 
 
 def as_written(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class PlatformHook(PlatformRequests):
 
     def update_lead(self, lead_id: int, body: Mapping[str, Any]) -> None:
         """
-        Change a lead (16). NotFoundError for an unknown id.
+        Change a lead (16). NotFoundError for an unknown id, FieldsRefusedError for what the vendor does not take.
 
         :param body: as `include.vendors.platform.update_body` makes it: only what changes.
         """

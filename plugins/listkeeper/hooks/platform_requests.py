@@ -17,7 +17,6 @@ from include.vendors.platform import (
     BadCursorError,
     BulkWords,
     Import,
-    NotFoundError,
     Page,
     PlatformSettings,
     Query,
@@ -94,6 +93,8 @@ class PlatformRequests(VendorHook):
         """
         self.tenant = self.settings(self.get_connection(self.http_conn_id))
         session = super().get_conn(*args, **kwargs)
+        if session.headers["Accept"] == "*/*":
+            session.headers["Accept"] = "application/json"
         self.base_url = self.base_url.rstrip("/").removesuffix(self.tenant.prefix.rstrip("/"))
         return session
 
@@ -179,12 +180,10 @@ class PlatformRequests(VendorHook):
         for attempt in range(1, TRIES + 1):
             try:
                 return read(self._send(name, ids or {}, link, **kwargs))
-            except NotFoundError as error:
-                error.after_loss = may_have_arrived
-                raise
             except BadCursorError:
                 raise
             except VendorError as error:
+                error.after_loss = may_have_arrived
                 wait = error.retry_after if isinstance(error, RateLimitedError) else 0.5 * 2 ** (attempt - 1)
                 lost = isinstance(error, LostAnswerError)
                 may_have_arrived |= lost

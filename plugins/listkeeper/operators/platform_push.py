@@ -84,8 +84,9 @@ class PushLeadsOperator(SendOperator):
     Push a plan's leads to a list of the Platform API in imports, and wait (deferred) for them to end.
 
     The list is looked up by name and campaign before it is created, each import's intent is written before the call,
-    and after a lost answer the leads are looked up by customer key: only what is missing is sent again. Rows that the
-    vendor refuses are rejected by name. Returns `{"delivered", "rejected", "imports"}`.
+    and after a lost answer the leads are looked up by customer key: only what is missing is sent again. Changed leads
+    (`changed: update`) are found by their key and changed one by one, batch by batch. Rows that the vendor refuses are
+    rejected by name. Returns `{"delivered", "rejected", "batches"}`.
 
     :param planned: what PlanPushOperator returned. (templated)
     """
@@ -124,6 +125,7 @@ class PushLeadsOperator(SendOperator):
                 patience=patience,
                 now=lambda: datetime.now(UTC),
                 canary=self.canary(),
+                null_clears=hook.tenant.null_clears,
             )
             return pusher.run()
 
@@ -138,8 +140,8 @@ class PushLeadsOperator(SendOperator):
             paths = {path.name: path for path in files}
             plan = json.loads(paths[PLAN].read_text())
             check_plan(plan, paths[PAYLOAD], self.planned["hash"])
-            size = plan["options"]["chunk_rows"]
-            with open_rows(paths[PAYLOAD], paths[SENT], size, canary.planned(plan)) as rows:
+            size, updates = plan["options"]["chunk_rows"], plan["to_update"]
+            with open_rows(paths[PAYLOAD], paths[SENT], size, canary.planned(plan), updates) as rows:
                 yield rows
 
     def _list(self, ledger: Ledger, hook: PlatformHook, notes: RunFolder) -> int:
@@ -205,5 +207,5 @@ class PushLeadsOperator(SendOperator):
         if uncertain:
             notes = " ".join(dict.fromkeys(batch.note for batch in batches if batch.uncertain and batch.note))
             raise AirflowFailException(f"{uncertain} rows are uncertain. {notes}")
-        self.log.info("%d leads delivered, %d refused, by %d imports.", delivered, rejected, len(batches))
-        return {"delivered": delivered, "rejected": rejected, "imports": len(batches)}
+        self.log.info("%d leads delivered, %d refused, in %d batches.", delivered, rejected, len(batches))
+        return {"delivered": delivered, "rejected": rejected, "batches": len(batches)}

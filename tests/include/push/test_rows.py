@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.push.rows import fit_cells, open_rows
+from include.canary import Canary
+from include.push.rows import Rows, fit_cells, open_rows
 from include.vendors.platform import body_of_cells
 
 CELL = st.text(max_size=12) | st.sampled_from(
@@ -78,6 +79,28 @@ def test_cells_arrive_as_they_were_planned(tmp_path_factory, pairs, size):
     assert chunks[0].row_keys == whole["row_key"].to_list()[:size]
     # One import's leads by their places.
     assert [body["customerKey"] for body in chunks[0].bodies([0], 9)] == ["k0"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 5), st.none() | st.integers(1, 8))
+def test_no_batch_holds_new_and_changed_leads(tmp_path_factory, new, changed, size, first):
+    file = tmp_path_factory.getbasetemp() / "kinds.parquet"
+    kinds = ["new"] * new + ["changed"] * changed
+    pl.DataFrame(
+        {"row_key": kinds, "customerKey": kinds}, schema=dict.fromkeys(("row_key", "customerKey"), pl.String)
+    ).write_parquet(file)
+    canary = None if first is None else Canary(rows=first)
+    rows = Rows(file, size, canary, changed)
+    plans = list(rows.batch_plans())
+    cut = [(rows.changes(one.seq), one.rows) for one in plans]
+    assert all(
+        set(rows.chunk(one.seq).keys) == {"changed" if changes else "new"}
+        for one, (changes, _) in zip(plans, cut, strict=True)
+    )
+    assert sum(count for changes, count in cut if changes) == changed
+    assert sum(count for changes, count in cut if not changes) == new
+    if first is not None and cut:
+        assert cut[0][1] == min(new or changed, size, first), "the canary is cut from what goes first"
 
 
 def test_no_row_is_no_batch(tmp_path):

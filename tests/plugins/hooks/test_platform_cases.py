@@ -26,11 +26,13 @@ from include.vendors.platform import (
     ActivityQuery,
     BadCursorError,
     CallQuery,
+    FieldsRefusedError,
     LeadQuery,
     ListQuery,
     NotFoundError,
     UserQuery,
     as_written,
+    change_of_cells,
     lead_body,
     parse_time,
     read_lead,
@@ -400,6 +402,48 @@ def test_case_21_only_what_changes_is_sent(tenant, with_lead):
     assert tenant.hook.find_leads(LeadQuery(listId=WIN_BACK)) == [moved]
     with pytest.raises(NotFoundError):
         tenant.hook.update_lead(1, {"statusCode": 2})
+
+
+def test_case_16_and_21_a_change_that_the_vendor_refuses(tenant, nothing_leaks):
+    before, odd = tenant.hook.get_lead(100_002), {"phone2": f"call {NUMBER}", "statusCode": 4}
+    with pytest.raises(FieldsRefusedError) as refused:
+        tenant.hook.update_lead(100_002, odd)
+    assert refused.value.words == "phone2: Must be a phone number or null."
+    assert (refused.value.http_status, refused.value.after_loss) == (400, False)
+    nothing_leaks(refused.value, NUMBER)
+    assert tenant.hook.get_lead(100_002) == before
+    tenant.sandbox.fault("platform", "drop_after", op="update_lead")
+    tenant.sandbox.fault("platform", "status", status=422, op="update_lead", nth=2)
+    with pytest.raises(FieldsRefusedError) as refused:
+        tenant.hook.update_lead(100_002, {"statusCode": 4})
+    assert refused.value.after_loss, "the try before it may have done it"
+    assert tenant.hook.get_lead(100_002)["lastStatusCode"] == 4
+
+
+def test_case_17_and_21_a_changed_row_is_found_by_its_key_and_changed_in_what_differs(tenant):
+    lead_id, _ = tenant.hook.create_lead(lead_body(ROUND))
+    cells = {
+        "customerKey": ROUND["customerKey"],
+        "phone1": NUMBER,
+        "phone2": "",
+        "timezone": "",
+        "leadData.city": "Bern",
+    }
+    (shown,) = tenant.hook.find_leads(LeadQuery(listId=WIN_BACK, customerKey=ROUND["customerKey"]))
+    body = change_of_cells(shown, {**cells, "phone2": "+12025550199"}, null_clears=False)
+    tenant.hook.update_lead(shown["leadId"], body)
+    changed = tenant.hook.get_lead(lead_id)
+    assert changed["dataFields"] == {**ROUND["leadData"], "city": "Bern"}
+    assert [phone["phoneNumber"] for phone in changed["phones"]][:2] == [NUMBER, "+12025550199"]
+    assert changed["timezone"] == ROUND["timezone"], "an empty cell leaves it alone"
+    with pytest.raises(ValueError, match="phone2 cannot be cleared"):
+        change_of_cells(changed, cells, null_clears=False)
+    tenant.sandbox.switch("platform", null_clears=True)
+    tenant.hook.update_lead(lead_id, change_of_cells(changed, cells, null_clears=True))
+    assert change_of_cells(tenant.hook.get_lead(lead_id), cells, null_clears=True) == {}
+    tenant.hook.delete_lead(lead_id)
+    with pytest.raises(NotFoundError):
+        tenant.hook.update_lead(lead_id, {"statusCode": 2})
 
 
 def test_nulls_empty_a_field_only_where_the_tenant_says_so(tenant):
