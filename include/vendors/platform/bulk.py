@@ -105,13 +105,16 @@ def read_import(
 ) -> Import:
     """Read the answer to an import (18) or to a question for its state (12).
 
-    Raises the VendorError that fits; an accepted import without a `uuid` is one whose answer is lost.
+    Raises the VendorError that fits; an accepted import without a `uuid` is one whose answer is lost. One without a
+    status is accepted all the same: by its `uuid` we can ask.
     """
     answer = read_answer(status, headers, body, title, writes=writes)
     uuid, word = answer.get("uuid"), answer.get("status")
-    if not isinstance(uuid, str) or not uuid or not isinstance(word, str):
-        if writes:
-            raise lost(f"answered the {title} without uuid and status", status)
+    if writes:
+        if not isinstance(uuid, str) or not uuid:
+            raise lost(f"answered the {title} without its uuid", status)
+        word = word if isinstance(word, str) else ""
+    elif not isinstance(uuid, str) or not isinstance(word, str) or not uuid:
         raise unexpected("an import without uuid and status", status)
     result = answer.get("result")
     counts = result if isinstance(result, dict) else {}

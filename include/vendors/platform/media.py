@@ -40,7 +40,7 @@ def read_media(status: int, headers: Mapping[str, str], body: bytes, title: str)
         return Media(body, content_type)
     try:
         text = read_json(body)
-        content = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+        content = base64.b64decode("".join(text.split()), validate=True) if isinstance(text, str) else b""
     except ValueError:  # no JSON, or no base64
         content = b""
     if not content:

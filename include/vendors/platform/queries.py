@@ -6,12 +6,16 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from include.vendors.errors import VendorError
 from include.vendors.platform.answers import VENDOR, parse_time
 from include.vendors.platform.leads import text_of
+
+KEY: Final = "customerKey"
+"""The one filter that is the customer's own text and compared as it is; the others are numbers, times, and words of the
+vendor's in any case."""
 
 
 class CursorLoopError(VendorError):
@@ -163,7 +167,7 @@ class Walk:
         params = parse_qsl(urlsplit(next_uri).query, keep_blank_values=True)
         cursor = dict(params).get("cursor") or next_uri
         for name, got in params:
-            if name in self._asked and not _same(self._asked[name], got):
+            if name in self._asked and not _same(name, self._asked[name], got):
                 raise ChangedFilterError(
                     VENDOR,
                     f"The link to the next page changes the filter {name}. Following it would mix in what was not "
@@ -185,8 +189,8 @@ class Walk:
         return cursor
 
 
-def _same(asked: str, got: str) -> bool:
-    if asked == got:
+def _same(name: str, asked: str, got: str) -> bool:
+    if asked == got or (name != KEY and asked.casefold() == got.casefold()):
         return True
     try:
         # A plus sign that was not escaped comes back as a blank.
@@ -214,5 +218,4 @@ def check_item(item: Mapping[str, Any], query: Query) -> None:
 
 def _differs(name: str, shown: Any, asked: Any) -> bool:
     said, wanted = text_of(shown) or "", str(asked)
-    # Keys are the customer's and compared as they are; the others are numbers, and words of the vendor's.
-    return said != wanted if name == "customerKey" else said.casefold() != wanted.casefold()
+    return said != wanted if name == KEY else said.casefold() != wanted.casefold()

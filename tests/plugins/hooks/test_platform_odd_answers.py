@@ -44,6 +44,18 @@ def page(*items: Any) -> dict[str, Any]:
     return {"items": list(items), "metadata": {"nextUri": None}}
 
 
+def test_json_is_asked_for(hook, raw, connect):
+    says(raw, page())
+    hook.find_leads(LeadQuery())
+    connect("platform_default", raw.url, "token", extra={"headers": {"Accept": "application/vnd.x+json"}})
+    PlatformHook().find_leads(LeadQuery())
+    says(raw, b"ID3", **{"Content-Type": "audio/mpeg"})
+    assert hook.download_media(5).content == b"ID3"
+    assert [request.headers["accept"] for request in raw.requests] == [
+        "application/json", "application/vnd.x+json", "*/*",
+    ]  # fmt: skip
+
+
 # --- bytes
 
 

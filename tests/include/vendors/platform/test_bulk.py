@@ -73,9 +73,16 @@ def test_an_accepted_import():
     assert (taken.uuid, taken.word, taken.state, taken.total) == ("u-1", "queued", "open", None)
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"uuid": "", "status": "queued"}, {"uuid": 5, "status": "x"}, {"uuid": "u"}]
-)
+@pytest.mark.parametrize("more", [{}, {"status": None}, {"status": 2}, {"status": ""}])
+def test_an_accepted_import_is_asked_for_by_its_uuid(more):
+    taken = status({"uuid": "u", **more}, writes=True)
+    assert (taken.uuid, taken.state) == ("u", "open")
+    if more != {"status": ""}:
+        with pytest.raises(UnexpectedAnswerError):
+            status({"uuid": "u", **more})
+
+
+@pytest.mark.parametrize("body", [{}, {"uuid": "", "status": "queued"}, {"uuid": 5, "status": "x"}])
 def test_an_import_without_a_uuid_is_lost(body):
     with pytest.raises(LostAnswerError):
         status(body, writes=True)
@@ -174,6 +181,7 @@ def test_whatever_an_error_holds_it_is_counted(listed):
         ("", b"ID3", b"ID3", ".bin"),
         ("application/json", json.dumps(base64.b64encode(b"ID3").decode()).encode(), b"ID3", ".bin"),
         ("Application/JSON; charset=utf-8", b'\xef\xbb\xbf"SUQz"', b"ID3", ".bin"),
+        ("application/json", b'"SU\\r\\nQz\\n"', b"ID3", ".bin"),
     ],
 )
 def test_a_file_comes_as_bytes_or_inside_json(kind, body, content, suffix):

@@ -16,6 +16,7 @@ from include.vendors.platform import (
     CursorLoopError,
     LeadQuery,
     PlatformSettings,
+    UserQuery,
     Walk,
     parse_time,
     query_text,
@@ -46,6 +47,13 @@ NIGHT = LeadQuery(
 )
 def test_a_link_with_our_filters_is_followed(uri):
     assert Walk(NIGHT).step(uri) == "a"
+
+
+def test_words_of_the_vendor_have_no_case_and_keys_of_the_customer_have():
+    agents = UserQuery(userType="agent", accountActive=True)
+    assert Walk(agents).step("/v3.0/users?userType=AGENT&accountActive=True&cursor=a") == "a"
+    with pytest.raises(ChangedFilterError, match="customerKey"):
+        Walk(LeadQuery(customerKey="k-1")).step("/v3.0/leads?customerKey=K-1&cursor=a")
 
 
 @pytest.mark.parametrize(
@@ -261,6 +269,7 @@ def test_paths_come_from_one_table(settings, path):
         ({"paths": {"nothing": "/x"}}, "list_lists"),
         ({"paths": {"list_leads": "v3.0/leads"}}, "slash"),
         ({"paths": {"list_leads": 5}}, "slash"),
+        ({"paths": {"delete_lead": "/v4/leads/{listId}"}}, "listId"),
         ({"paths": "leads"}, "object"),
         ({"prefix": "platform-api"}, "slash"),
         ({"auth_header": ""}, "auth_header"),
