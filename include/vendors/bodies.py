@@ -1,4 +1,4 @@
-"""What vendors' answers have in common: they are JSON objects, or cannot be read."""
+"""What vendors' answers have in common: they are JSON objects, or cannot be read; counts are whole numbers."""
 
 from __future__ import annotations
 
@@ -37,3 +37,10 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")
     return found
+
+
+def whole_number(value: Any) -> int | None:
+    """A count as vendors write it: a whole number, or its digits as text. None for anything else."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
+        return int(value)
+    return value if type(value) is int and value >= 0 else None

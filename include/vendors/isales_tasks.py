@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from include.vendors.bodies import whole_number
 from include.vendors.errors import safe_words
 from include.vendors.isales import unexpected
 
@@ -72,9 +73,11 @@ def _task(item: Any) -> ImportTask:
     status = item.get("status")
     if not isinstance(status, str | int) or isinstance(status, bool):
         raise unexpected("a task carries no status")
-    counts = {name: item.get(name) for name in ("succNum", "repeatNum", "failNum", "blackNum")}
-    if any(n is not None and (type(n) is not int or n < 0) for n in counts.values()):
-        raise unexpected("a task's counts are no whole numbers")
+    counts = {}
+    for name in ("succNum", "repeatNum", "failNum", "blackNum"):
+        counts[name] = whole_number(told := item.get(name))
+        if counts[name] is None and told is not None:
+            raise unexpected("a task's counts are no whole numbers")
     error = item.get("errMsg")
     return ImportTask(
         id=item["id"],

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from include.vendors.bodies import json_object
+from include.vendors.bodies import json_object, whole_number
 from include.vendors.errors import (
     AuthenticationError,
     LostAnswerError,
@@ -159,14 +159,18 @@ def read_list(body: bytes | Mapping[str, Any]) -> ListLoad:
     load_id, status = raw.get("id"), raw.get("status")
     if not isinstance(load_id, str) or not load_id:
         raise _unexpected("it carries no id")
+    status = status.upper() if isinstance(status, str) else status
     if status not in STATUSES:
         raise _unexpected("its status is none of " + ", ".join(STATUSES))
     metrics = raw.get("metrics") or {}
     if not isinstance(metrics, Mapping):
         raise _unexpected("its metrics are no object")
-    counts = {name: metrics.get(name, 0) for name in Metrics.__dataclass_fields__}
-    if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in counts.values()):
-        raise _unexpected("its metrics are no whole numbers")
+    counts = {}
+    for name in Metrics.__dataclass_fields__:
+        told = metrics.get(name)
+        if (count := 0 if told is None else whole_number(told)) is None:
+            raise _unexpected("its metrics are no whole numbers")
+        counts[name] = count
     events = raw.get("events")
     newest = events[0] if isinstance(events, list) and events and isinstance(events[0], Mapping) else {}
     return ListLoad(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.vendors.bodies import json_object
+from include.vendors.bodies import json_object, whole_number
 
 
 def test_an_object_is_read():
@@ -43,3 +43,15 @@ def test_anything_else_is_named_but_not_quoted(body, told):
     with pytest.raises(ValueError) as error:
         json_object(body)
     assert str(error.value) == told
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, -1, 1.0, "", "-1", "1.0", " 1", "1e3", "\u0661", "9" * 19, [1], {}]
+)
+def test_what_is_no_count(value):
+    assert whole_number(value) is None
+
+
+@pytest.mark.parametrize(("value", "count"), [(0, 0), (7, 7), (2**70, 2**70), ("0", 0), ("007", 7)])
+def test_a_count(value, count):
+    assert whole_number(value) == count

@@ -287,7 +287,8 @@ def test_what_is_no_page_of_tasks(answer):
         {"status": None},
         {"status": ["2"]},
         {"status": True},
-        {"succNum": "3"},
+        {"succNum": "x"},
+        {"blackNum": ""},
         {"failNum": -1},
         {"repeatNum": True},
     ],
@@ -295,6 +296,10 @@ def test_what_is_no_page_of_tasks(answer):
 def test_tasks_that_cannot_be_read(changes):
     with pytest.raises(UnexpectedAnswerError):
         tasks(**changes)
+
+
+def test_counts_in_quotes_are_counts():
+    assert tasks(succNum="3", repeatNum="0", failNum="12") == tasks(succNum=3, repeatNum=0, failNum=12)
 
 
 def test_a_preparing_task_counts_nothing_yet():

@@ -73,6 +73,7 @@ def test_the_printed_success_is_read_field_by_field():
 def test_the_five_statuses(status):
     load = read_list(about(status=status))
     assert (load.status, load.terminal) == (status, status in ("ERROR", "FINALIZED"))
+    assert read_list(about(status=status.capitalize())) == load
 
 
 def test_answer_and_webhook_have_one_reader():
@@ -87,9 +88,11 @@ def test_answer_and_webhook_have_one_reader():
         ({"metrics": {}}, (0, 0, 0, 0, 0)),
         ({"metrics": {"valid": 5, "total": 5}}, (5, 0, 0, 0, 5)),
         ({"metrics": {"valid": 5, "more": "x"}}, (5, 0, 0, 0, 0)),
+        ({"metrics": {"valid": 5, "dnc": None, "total": 5}}, (5, 0, 0, 0, 5)),
+        ({"metrics": {"valid": "5", "dnc": "07", "total": "12"}}, (5, 0, 0, 7, 12)),
     ],
 )
-def test_counts_that_are_absent_are_zero(changes, metrics):
+def test_counts_that_are_absent_are_zero_and_those_in_quotes_are_counts(changes, metrics):
     found = read_list(about(**changes)).metrics
     assert (found.valid, found.invalid, found.inactive, found.dnc, found.total) == metrics
 
@@ -117,17 +120,17 @@ def test_only_id_status_and_metrics_are_needed(name, value):
         about(id=5),
         about(id=None),
         about(status=...),
-        about(status="finalized"),
+        about(status="FINAL"),
         about(status="DONE"),
         about(status=None),
         about(status=["FINALIZED"]),
         about(metrics=[1]),
         about(metrics="12430"),
-        about(metrics={"valid": "5"}),
+        about(metrics={"valid": "five"}),
+        about(metrics={"valid": ""}),
         about(metrics={"valid": -1}),
         about(metrics={"valid": 1.5}),
         about(metrics={"valid": True}),
-        about(metrics={"valid": None}),
         [FINAL],
         "text",
         None,
