@@ -95,8 +95,6 @@ class PlatformRequests(VendorHook):
         session = super().get_conn(*args, **kwargs)
         if session.headers["Accept"] == "*/*":
             session.headers["Accept"] = "application/json"
-        if session.headers["Accept"] == "*/*":
-            session.headers["Accept"] = "application/json"
         self.base_url = self.base_url.rstrip("/").removesuffix(self.tenant.prefix.rstrip("/"))
         return session
 
