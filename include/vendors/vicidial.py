@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from include.vendors.bodies import whole_number
 from include.vendors.errors import (
     AuthenticationError,
     LostAnswerError,
@@ -194,12 +195,11 @@ def read_body(body: bytes) -> Body:
     lists = (found.get(name) for name in ("lead_ids", "values"))
     # Half an emoji is no text that could be logged.
     message = next((text.encode(errors="replace").decode() for text in texts if isinstance(text, str)), "")
-    counts = [found.get(name) for name in _COUNTS]
-    whole = all(type(count) is int and count >= 0 for count in counts)
+    counts = [count for count in (whole_number(found.get(name)) for name in _COUNTS) if count is not None]
     return Body(
         message=message,
         values=next((tuple(values) for values in lists if isinstance(values, list)), ()),
-        counts=Counts(*counts) if whole else None,  # type: ignore[arg-type]
+        counts=Counts(*counts) if len(counts) == len(_COUNTS) else None,
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from include.vendors.bodies import json_object
+from include.vendors.bodies import json_object, whole_number
 from include.vendors.errors import (
     AuthenticationError,
     LostAnswerError,
@@ -26,7 +25,6 @@ VENDOR: Final = "platform"
 _REFUSES_FIELDS: Final = (400, 409, 422)
 """Refusals that are about what was written, not about the request (PL-16)."""
 
-_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _PAGES: Final = ("text/html", "application/xhtml+xml")
 _PORTS: Final = {"http": ":80", "https": ":443"}
 
@@ -171,10 +169,8 @@ def _refusal(status: int, headers: Mapping[str, str], title: str, writes: bool) 
 def id_in(answer: Mapping[str, Any], *names: str) -> int | None:
     """The id that an answer holds under the first of these names that has one, also as text; None where none has."""
     for name in names:
-        value = answer.get(name)
-        if isinstance(value, str) and _DIGITS.fullmatch(value):
-            return int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
+        value = whole_number(answer.get(name))
+        if value is not None:
             return value
     return None
 

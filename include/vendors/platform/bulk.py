@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from include.vendors.bodies import whole_number
 from include.vendors.platform.answers import lost, read_answer, unexpected
 
 MAX_LEADS: Final = 1000
@@ -123,9 +124,9 @@ def read_import(
         uuid,
         word,
         words.state(word),
-        total=_count(counts.get("total")),
-        created=_count(counts.get("created")),
-        failed=_count(counts.get("failed")),
+        total=whole_number(counts.get("total")),
+        created=whole_number(counts.get("created")),
+        failed=whole_number(counts.get("failed")),
         error_uri=link if isinstance(link, str) and link else None,
     )
 
@@ -146,8 +147,8 @@ def read_error_page(
     link = answer.get("nextPageLink")
     return ErrorPage(
         [_row_error(place, entry, words.first_index) for place, entry in pairs],
-        _count(answer.get("pageNo")),
-        _count(answer.get("totalPages")),
+        whole_number(answer.get("pageNo")),
+        whole_number(answer.get("totalPages")),
         link if isinstance(link, str) and link else None,
     )
 
@@ -159,13 +160,9 @@ def _row_error(place: Any, entry: Any, first: int) -> RowError:
     message = found.get("message", found.get("error"))
     return RowError(
         None if index is None else index - first,
-        None if key is None else str(key),
+        None if key in (None, "") else str(key),
         " ".join(str(message).split()) if message else "",
     )
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _whole(value: Any) -> int | None:

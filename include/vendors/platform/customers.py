@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from include.vendors.bodies import whole_number
 from include.vendors.platform.answers import lost
 
 
@@ -37,5 +38,4 @@ def read_erased(answer: Mapping[str, Any]) -> Erased:
 
 
 def _deleted(part: Any) -> int | None:
-    count = part.get("deleted") if isinstance(part, dict) else part
-    return count if isinstance(count, int) and not isinstance(count, bool) else None
+    return whole_number(part.get("deleted") if isinstance(part, dict) else part)

@@ -95,6 +95,7 @@ def test_the_probe_can_archive_nothing() -> None:
 
 def test_success_gives_the_counts() -> None:
     assert read(200, DONE) == Counts(3, 2, 1, 3)
+    assert read(200, DONE | {"delete_count": "3"}) == Counts(3, 2, 1, 3)
     assert read(200, DONE | {"http_code": 200, "status_code": 200, "more": [1]}) == Counts(3, 2, 1, 3)
 
 
@@ -115,7 +116,7 @@ def test_another_success_is_one() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", {"message": "ok"}, DONE | {"delete_count": "3"}, DONE | {"insert_count": -1}, [DONE]],
+    [b"", b"<html>", {"message": "ok"}, DONE | {"delete_count": "3.0"}, DONE | {"insert_count": -1}, [DONE]],
 )
 def test_a_success_without_counts_is_a_lost_answer(body: Any) -> None:
     assert isinstance(error_of(200, body), LostAnswerError)

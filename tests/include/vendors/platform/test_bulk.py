@@ -97,7 +97,7 @@ def test_an_import_without_a_uuid_is_lost(body):
         ({"result": None, "error_link": None}, (None, None, None), None),
         ({"result": {}, "error_link": {}}, (None, None, None), None),
         ({"result": "all fine", "error_link": ""}, (None, None, None), None),
-        ({"result": {"total": "3", "created": True, "failed": -1}}, (None, None, None), None),
+        ({"result": {"total": "3", "created": True, "failed": -1}}, (3, None, None), None),
         ({}, (None, None, None), None),
     ],
 )
@@ -132,6 +132,7 @@ READ = RowError(4, "K4", "phone1: Must be text.")
         ({"K4": "no"}, [RowError(None, None, "no")]),
         ([{"index": "4", "customerKey": 44, "error": "no"}], [RowError(4, "44", "no")]),
         (["no"], [RowError(None, None, "no")]),
+        ([{"index": 4, "customerKey": "", "message": "no"}], [RowError(4, None, "no")]),
         ([{}, None], [RowError(None, None, ""), RowError(None, None, "")]),
         ([], []),
         ({}, []),
@@ -231,7 +232,7 @@ def test_an_erasure_needs_somebody():
     [
         ({"callData": {"deleted": 2}, "emailData": {"deleted": 0}, "leadData": {"deleted": 1}}, (2, 0, 1)),
         ({"callData": 2, "emailData": {}, "leadData": None}, (2, None, None)),
-        ({"leadData": {"deleted": "1"}}, (None, None, None)),
+        ({"leadData": {"deleted": "1"}, "callData": -1, "emailData": {"deleted": "all"}}, (None, None, 1)),
     ],
 )
 def test_what_an_erasure_counts(answer, counts):
