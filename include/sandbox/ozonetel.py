@@ -181,7 +181,10 @@ class Ozonetel:
         """Read the fields of a body: form, multipart, or JSON unless that is switched off (OZ-1)."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in _FORMS:
-            form = await request.form(max_part_size=8 * 1024 * 1024)
+            try:
+                form = await request.form(max_part_size=8 * 1024 * 1024)
+            except HTTPException:  # no form at all: PHP finds no fields in it
+                return {}
             return {name: value for name, value in form.items() if isinstance(value, str)}
         if kind == "application/json" and not self.switches.strict_encoding:
             try:

@@ -1,4 +1,4 @@
-""""""
+"""What the sandbox's Ozonetel takes, refuses and calls back, and at which pace; cases by their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-""""""
+"""What the sandbox's Ozonetel makes of rows and duplicates, and its file of failed rows; cases by their number."""
 
 from __future__ import annotations
 

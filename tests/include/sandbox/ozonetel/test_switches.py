@@ -76,6 +76,12 @@ def test_a_json_body_without_fields(ozonetel, content):
     assert answer.json() == NO_KEY
 
 
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x", "text/plain", ""])
+def test_a_body_that_is_no_form_has_no_fields(ozonetel, kind):
+    answer = ozonetel.http.post(PATH, content=b"apiKey=x", headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()) == (200, NO_KEY)
+
+
 # --- switches
 
 
