@@ -90,6 +90,7 @@ def index(request: Request, user: GetUserDep) -> HTMLResponse:
         paused_vendors=ledger.paused_vendors(),
         targets=[(t, applied.get(t.applied_load_id or "")) for t in targets if t.key in own],
         flows={load.target: load.flow for load in [*applied.values(), *reversed(loads)]},
+        uncertain={load.target: load for load in reversed(loads) if load.state == "uncertain"},
         loads=loads[:SHOWN_LOADS],
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -347,3 +348,19 @@ def test_of_very_many_batches_the_page_shows_the_odd_ones(as_user, ledger, open_
     assert page.status_code == 200
     assert re.findall(r'<td class="n">(\d+)</td>\s*<td><span class="tag', page.text) == ["77", "150"]
     assert "148" in page.text and "more batches are whole" in page.text
+
+
+def test_the_first_page_says_what_waits_for_a_person(viewer, ledger, open_load):
+    load = open_load()
+    ledger.intend(load.id, 1)
+    ledger.settle(load.id, 1, "uncertain", delivered=0, rejected=0, uncertain=10, vendor_counts={})
+    ledger.release_target(load.id)
+    ledger.finish_load(load.id, state="uncertain", counts=Counts(10, uncertain=10), verdict="uncertain")
+    page = viewer.get("/listkeeper/").text
+    assert f"listkeeper resolve {load.id[:8]}" in page and ">free<" not in page
+
+
+def test_the_first_page_says_which_plan_waits_for_approval(viewer, ledger, load, monkeypatch):
+    asked = replace(load, approval="needed")
+    monkeypatch.setattr(type(ledger), "loads", lambda *_, **__: [asked])
+    assert "waits for a person" in viewer.get("/listkeeper/").text
