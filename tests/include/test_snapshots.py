@@ -378,7 +378,7 @@ def test_a_killed_process_goes_on_where_it_was(staging_folder, tmp_path):
     (tmp_path / "test_snapshots_child.py").symlink_to(__file__)
     script = KILLED.format(path=[str(Path(snapshots.__file__).parents[1]), str(tmp_path)])
     ends = [
-        subprocess.run([sys.executable, "-c", script, writes], capture_output=True, text=True, timeout=60)
+        subprocess.run([sys.executable, "-c", script, writes], capture_output=True, text=True, timeout=600)
         for writes in ("3", "9", "99")
     ]
     assert [end.returncode for end in ends[:2]] == [-9, -9]

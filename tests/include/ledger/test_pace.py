@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from include.ledger import Ledger, Pace, Turn
 from include.ledger.pace import LONGEST_CALL
 from tests.include.ledger.conftest import Clock
+from tests.waiting import LIMIT
 
 MINUTE = Pace(calls=5, window=timedelta(seconds=60))
 ACCOUNT = "ozonetel:1a2b"
@@ -224,7 +225,7 @@ def make_calls(barrier, results, url, seed):
     arrivals = []
     with Ledger(url) as ledger:
         ledger.next_turn(ACCOUNT, QUICK)
-        barrier.wait(30)
+        barrier.wait(LIMIT)
         while len(arrivals) < 10:
             turn = ledger.take_turn(ACCOUNT, str(seed), QUICK)
             if isinstance(turn, datetime):
@@ -242,9 +243,9 @@ def test_three_processes_keep_the_pace_together(url):
     workers = [SPAWN.Process(target=make_calls, args=(barrier, results, url, seed)) for seed in range(3)]
     for worker in workers:
         worker.start()
-    arrivals = sorted(moment for _ in workers for moment in results.get(timeout=60))
+    arrivals = sorted(moment for _ in workers for moment in results.get(timeout=LIMIT))
     for worker in workers:
-        worker.join(30)
+        worker.join(LIMIT)
         assert worker.exitcode == 0
     assert len(arrivals) == 30
     gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[5:], strict=False)]

@@ -28,6 +28,7 @@ from include.ledger import (
 from include.ledger.records import SETTLED
 from include.ledger.store import Store
 from include.ledger.tables import evidence
+from tests.waiting import LIMIT, until
 
 SPAWN = multiprocessing.get_context("spawn")
 HOUR = timedelta(hours=1)
@@ -53,9 +54,9 @@ def together(worker, *calls):
     processes = [SPAWN.Process(target=worker, args=(barrier, results, *call)) for call in calls]
     for process in processes:
         process.start()
-    answers = [results.get(timeout=30) for _ in processes]
+    answers = [results.get(timeout=LIMIT) for _ in processes]
     for process in processes:
-        process.join(30)
+        process.join(LIMIT)
         assert process.exitcode == 0
     return answers
 
@@ -63,7 +64,7 @@ def together(worker, *calls):
 def migrate(barrier, results, url):
     importlib.import_module("alembic.command")  # slow: afterwards all arrive at once
     with Ledger(url) as ledger:
-        barrier.wait(30)
+        barrier.wait(LIMIT)
         ledger.migrate()
         results.put(ledger.head().count)
 
@@ -76,7 +77,7 @@ def open_new_files(barrier, results, folder, seed):
     dice = random.Random(seed)
     for number in range(100):
         store = Store(f"sqlite:///{folder}/{number}.db")
-        barrier.wait(30)
+        barrier.wait(LIMIT)
         time.sleep(dice.uniform(0, 0.002))
         with store.write() as connection:
             connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS things (number INTEGER)")
@@ -94,7 +95,7 @@ def claim(barrier, results, url, name):
     with Ledger(url) as ledger:
         for number in range(25):
             load = ledger.open_load(**OPEN, run_id=f"{name}{number}", target=f"purecallerid:1:{number}")
-            barrier.wait(30)
+            barrier.wait(LIMIT)
             try:
                 ledger.claim_target(load.id, HOUR)
                 outcomes.append(("won", load.id))
@@ -111,7 +112,7 @@ def test_of_two_claimants_exactly_one_wins(url):
 
 def open_same(barrier, results, url):
     with Ledger(url) as ledger:
-        barrier.wait(30)
+        barrier.wait(LIMIT)
         results.put(
             [ledger.open_load(**OPEN, run_id=str(n), target="purecallerid:1:x").id for n in range(25)]
         )
@@ -126,7 +127,7 @@ def test_two_tries_of_one_run_open_one_load(url):
 def send(barrier, results, url, load_id):
     won = []
     with Ledger(url) as ledger:
-        barrier.wait(30)
+        barrier.wait(LIMIT)
         for seq in range(1, 26):
             with suppress(LedgerError):
                 ledger.intend(load_id, seq)
@@ -148,7 +149,7 @@ def settle(barrier, results, url, load_id, delivered):
     won = []
     with Ledger(url) as ledger:
         for seq in range(1, 26):
-            barrier.wait(30)
+            barrier.wait(LIMIT)
             with suppress(BatchStateError):
                 end = {
                     "delivered": delivered,
@@ -177,7 +178,7 @@ def test_of_two_ends_of_one_batch_the_first_stays(url):
 def append(barrier, results, url, name):
     broken = []
     with Ledger(url) as ledger:
-        barrier.wait(30)
+        barrier.wait(LIMIT)
         for number in range(25):
             ledger.record("race", None, {"who": name, "n": number})
             if number % 10 == 0:
@@ -202,7 +203,7 @@ def call_back(barrier, results, url, token, seed):
     bodies = [json.dumps({"status": "PROCESSING", "n": number}).encode() for number in range(25)]
     random.Random(seed).shuffle(bodies)
     with Ledger(url) as ledger:
-        barrier.wait(30)
+        barrier.wait(LIMIT)
         results.put(sum(ledger.receive("purecallerid", token, body).new for body in bodies))
 
 
@@ -281,6 +282,17 @@ def send_batch(ledger, load, batch, done, vendor) -> None:
         done.write("settled", load.id, batch.seq, "confirmed")
 
 
+def until_more_is_done(folder: Path, lines: int) -> None:
+    """Wait until the workers have noted so many lines more, and at least one batch that ended well."""
+    before = len(notes(folder, "done"))
+
+    def done() -> bool:
+        found = notes(folder, "done")
+        return len(found) >= before + lines and any(line[-1] == "confirmed" for line in found)
+
+    until(done, f"{lines} lines more")
+
+
 def check(ledger: Ledger, folder: Path) -> Counter:
     """What must be true of the ledger, whenever everybody died."""
     assert ledger.verify() == []
@@ -335,12 +347,13 @@ def test_kill_9_in_the_middle_of_anything_breaks_no_promise(url, tmp_path, seed)
             for worker in workers:
                 worker.start()
             for _ in workers:
-                assert ready.acquire(timeout=30)
+                assert ready.acquire(timeout=LIMIT)
             for worker in workers:
-                time.sleep(dice.uniform(0.02, 0.2))
+                until_more_is_done(tmp_path, dice.randrange(1, 30))
+                time.sleep(dice.uniform(0, 0.02))
                 os.kill(worker.pid, signal.SIGKILL)
             for worker in workers:
-                worker.join(30)
+                worker.join(LIMIT)
                 assert worker.exitcode == -signal.SIGKILL
             states = check(ledger, tmp_path)
     assert states["confirmed"] > 0, "the workers got nothing done: this test would prove nothing"

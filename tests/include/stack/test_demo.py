@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from include.stack.console import arguments
 from include.stack.demo import Flow, judge, tonight, watch
 from include.stack.demo_result import FlowResult, read_counts, table, write_json
 from include.stack.processes import StackError
+from tests.waiting import LIMIT
 
 NIGHT = "2026-11-20"
 GOOD = {"rows_in": 12000, "delivered": 11000, "rejected": 900, "suppressed": 60, "held": 0, "uncertain": 40}
@@ -71,7 +74,7 @@ def a_night() -> list[Flow]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(demo, "FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr(demo, "FOLLOW_SECONDS", LIMIT)
 
 
 def test_the_table_lines_up() -> None:
@@ -145,7 +148,7 @@ def test_watch_ends_when_all_runs_have_ended() -> None:
     flows = a_night()
     looks = [[], [a_run("pull", "running")], [a_run("pull", "success")]]
     looks.append([a_run("pull", "success"), a_run("load", "success"), a_run("load", "failed", "2026-11-19")])
-    watch(AliveStack(), ScriptedAirflow(*looks), flows, Quiet(), timeout=5)  # type: ignore[arg-type]
+    watch(AliveStack(), ScriptedAirflow(*looks), flows, Quiet(), timeout=LIMIT)  # type: ignore[arg-type]
     assert [flow.state for flow in flows] == ["success", "success"]
 
 
@@ -164,30 +167,34 @@ def test_nobody_sits_beside_a_demo_so_what_asks_is_told_no() -> None:
         [a_run("pull", "success"), a_run("load", "running")],
         [a_run("pull", "success"), a_run("load", "failed")],
     )
-    watch(AliveStack(), asking, a_night(), Quiet(), timeout=5)  # type: ignore[arg-type]
+    watch(AliveStack(), asking, a_night(), Quiet(), timeout=LIMIT)  # type: ignore[arg-type]
     ((dag_id, run_id, task, option, fields),) = asking.answers
     assert (dag_id, run_id, task, option) == ("load", "r1", "approve", "Reject") and fields["why"]
 
 
-def test_watch_gives_up_on_a_delivery_that_never_starts() -> None:
+def test_watch_gives_up_on_a_delivery_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "FOLLOW_SECONDS", 0.05)
     flows = a_night()
     airflow = ScriptedAirflow([a_run("pull", "success")])
-    watch(AliveStack(), airflow, flows, Quiet(), timeout=5)  # type: ignore[arg-type]
+    watch(AliveStack(), airflow, flows, Quiet(), timeout=LIMIT)  # type: ignore[arg-type]
     missing = judge(airflow, flows[1])  # type: ignore[arg-type]
     assert (missing.verdict, missing.well, missing.accounted) == ("never started", False, False)
 
 
-def test_watch_does_not_wait_for_what_follows_a_failed_pull(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "FOLLOW_SECONDS", 1000)
+def test_watch_does_not_wait_for_what_follows_a_failed_pull() -> None:
+    began = time.monotonic()
     flows = a_night()
-    watch(AliveStack(), ScriptedAirflow([a_run("pull", "failed")]), flows, Quiet(), timeout=1000)  # type: ignore[arg-type]
+    watch(AliveStack(), ScriptedAirflow([a_run("pull", "failed")]), flows, Quiet(), timeout=LIMIT)  # type: ignore[arg-type]
     assert flows[1].run is None
+    assert time.monotonic() - began < LIMIT
 
 
-def test_a_run_that_is_not_finished_in_time_is_no_success() -> None:
+def test_a_run_that_is_not_finished_in_time_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     flows = a_night()
     airflow = ScriptedAirflow([a_run("pull", "success"), a_run("load", "running")], xcom=GOOD)
-    watch(AliveStack(), airflow, flows, Quiet(), timeout=0.05)  # type: ignore[arg-type]
+    ticks = itertools.count()  # every look at the clock is a second later
+    monkeypatch.setattr(demo.time, "monotonic", lambda: float(next(ticks)))
+    watch(AliveStack(), airflow, flows, Quiet(), timeout=3)  # type: ignore[arg-type]
     late = judge(airflow, flows[1])  # type: ignore[arg-type]
     assert (late.verdict, late.well) == ("not finished (running)", False)
 

@@ -15,6 +15,7 @@ from listkeeper.sensors.isales import ImportTaskSensor
 from listkeeper.triggers.isales import ImportTasksTrigger
 
 from tests.connections import connect_isales
+from tests.waiting import LIMIT
 
 PLAIN = "1803096731904991234"
 CAMPAIGN = {"vdn_id": 1, "campaign": PLAIN}
@@ -227,7 +228,7 @@ def test_a_wrong_campaign_ends_the_waiting(tenant):
 def test_waiting_in_a_worker(tenant, rows):
     stage(rows)
     sensor = ImportTaskSensor(
-        task_id="wait", import_task=ask(), deferrable=False, poke_interval=0.05, timeout=20, **CAMPAIGN
+        task_id="wait", import_task=ask(), deferrable=False, poke_interval=0.05, timeout=LIMIT, **CAMPAIGN
     )
     assert sensor.execute({})["valid"] == 12
 

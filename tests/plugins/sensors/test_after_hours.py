@@ -15,22 +15,22 @@ from listkeeper.triggers import after_hours
 from listkeeper.triggers.after_hours import AfterHoursTrigger
 from pydantic import ValidationError
 
+from tests.waiting import LIMIT
+
 NEVER_OPEN: dict[str, str] = {}
 
 
-def week_around(now: datetime, closes_in: timedelta) -> dict[str, str]:
-    """Hours of a UTC office that is open now and closes soon (by the minute)."""
-    closes = (now + closes_in).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    today = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[now.weekday()]
-    end = f"{closes:%H:%M}" if closes.date() == now.date() else "24:00"
-    return {today: f"00:00-{end}"}
+def open_today() -> dict[str, str]:
+    """Hours of a UTC office that is open all day, and tomorrow too: also for a test that runs over midnight."""
+    days, today = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"), datetime.now(UTC).weekday()
+    return dict.fromkeys((days[today], days[(today + 1) % 7]), "00:00-24:00")
 
 
 def sensor(**changes: Any) -> AfterHoursSensor:
     return AfterHoursSensor(**{"task_id": "evening", "zone": "UTC", "week": NEVER_OPEN} | changes)
 
 
-async def first_event(trigger: AfterHoursTrigger, within: float = 5) -> Any:
+async def first_event(trigger: AfterHoursTrigger, within: float = LIMIT) -> Any:
     async with asyncio.timeout(within):
         async for event in trigger.run():
             return event.payload
@@ -42,7 +42,7 @@ def test_a_closed_office_is_not_waited_for() -> None:
 
 
 def test_an_open_office_is_waited_for_without_a_worker() -> None:
-    week = week_around(datetime.now(UTC), timedelta(hours=1))
+    week = open_today()
     with pytest.raises(TaskDeferred) as deferred:
         sensor(week=week, country="ZA", at_least_minutes=30).execute({})  # type: ignore[arg-type]
     path, arguments = deferred.value.trigger.serialize()
@@ -52,7 +52,7 @@ def test_an_open_office_is_waited_for_without_a_worker() -> None:
 
 
 def test_without_the_triggerer_it_pokes() -> None:
-    week = week_around(datetime.now(UTC), timedelta(hours=1))
+    week = open_today()
     assert sensor(deferrable=False).poke({}) is True  # type: ignore[arg-type]
     assert sensor(deferrable=False, week=week).poke({}) is False  # type: ignore[arg-type]
 
@@ -66,7 +66,7 @@ def test_a_window_too_short_is_waited_past() -> None:
 
 
 def test_resuming_looks_once_more() -> None:
-    week = week_around(datetime.now(UTC), timedelta(hours=1))
+    week = open_today()
     with pytest.raises(TaskDeferred):
         sensor(week=week).resume({}, {"status": "after_hours"})  # type: ignore[arg-type]
     sensor().resume({}, {"status": "after_hours"})  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def test_the_trigger_waits_for_its_moment() -> None:
 
 def test_the_trigger_naps_while_the_office_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(after_hours, "LONGEST_NAP", 0.01)
-    week = week_around(datetime.now(UTC), timedelta(hours=1))
+    week = open_today()
     trigger = AfterHoursTrigger(hours=sensor(week=week).hours)
     with pytest.raises(TimeoutError):
         asyncio.run(first_event(trigger, within=0.3))

@@ -14,6 +14,8 @@ from listkeeper.hooks import platform_requests
 from listkeeper.hooks.platform import PlatformHook
 from listkeeper.triggers.imports import PlatformImportTrigger
 
+from tests.waiting import LIMIT
+
 TOKEN = "sandbox-platform-token"
 
 
@@ -39,7 +41,7 @@ def imports(count: int) -> list[str]:
         hook.close()
 
 
-def trigger(uuids: list[str], seconds: float = 20) -> PlatformImportTrigger:
+def trigger(uuids: list[str], seconds: float = LIMIT) -> PlatformImportTrigger:
     until = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
     return PlatformImportTrigger(connection="platform_default", uuids=uuids, until=until, poll_seconds=0.02)
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from include.callbacks import MAX_BODY
+from tests.waiting import LIMIT
 
 VENDOR = "purecallerid"
 FINALIZED = {"id": "64bea", "status": "FINALIZED", "metrics": {"valid": 9, "invalid": 1, "total": 10}}
@@ -147,7 +148,7 @@ def test_a_caller_who_dawdles_is_let_go(token, monkeypatch):
 
     async def call():
         async def receive():
-            await asyncio.sleep(30)
+            await asyncio.sleep(3600)
 
         async def send(message):
             sent.append(message)
@@ -162,7 +163,7 @@ def test_a_caller_who_dawdles_is_let_go(token, monkeypatch):
         await app(scope, receive, send)
         return scope
 
-    scope = asyncio.run(asyncio.wait_for(call(), 5))
+    scope = asyncio.run(asyncio.wait_for(call(), LIMIT))
     assert sent[0]["status"] == 408
     assert token not in str(scope)
 
