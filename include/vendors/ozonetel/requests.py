@@ -81,16 +81,16 @@ def safe_to_resend(duplicates: Duplicates) -> bool:
     return duplicates == "skip_all"
 
 
-def bulk_data(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The field `bulkData`: header names and rows as JSON text. A Priority goes as a number, all else as text.
-
-    Raises RequestRefusedError for more rows than the vendor takes, or none: no such request goes out.
-    """
-    rows = list(rows)
-    if not 1 <= len(rows) <= MAX_ROWS:
+def check_size(rows: int) -> None:
+    """Raise RequestRefusedError for more rows than the vendor takes in a request, or none."""
+    if not 1 <= rows <= MAX_ROWS:
         raise RequestRefusedError(
-            VENDOR, f"A request to Ozonetel holds 1 to {MAX_ROWS} rows, not {len(rows)}; it was not sent."
+            VENDOR, f"A request to Ozonetel holds 1 to {MAX_ROWS} rows, not {rows}; it was not sent."
         )
+
+
+def bulk_data(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The field `bulkData`: header names and rows as JSON text. A Priority goes as a number, all else as text."""
     numeric = list(header).index(PRIORITY) if PRIORITY in header else -1
     data = [[int(cell) if at == numeric and cell else cell for at, cell in enumerate(row)] for row in rows]
     return orjson.dumps({"map": list(header), "data": data}).decode()

@@ -137,6 +137,7 @@ class OzonetelHook(VendorHook):
 
         :return: that it stands in the vendor's queue; what becomes of it only the callback tells.
         """
+        ozonetel.check_size(len(rows))
         status, body = self._post(
             "load of a campaign",
             campaign=campaign,
