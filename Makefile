@@ -38,14 +38,14 @@ distributed: $(FLEET) ## the same night as demo on PostgreSQL, Redis and two Cel
 
 test: $(STAMP) ## run the tests (ARGS="-k phones" for some of them); the ones on a whole stack alone, they need both cores
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/stack --ignore=tests/fleet
-	$(BIN)/python -m pytest tests/stack
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/stack
+	$(BIN)/python -m pytest tests/stack --ignore=tests/stack/test_fleet.py
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
 fleet: $(FLEET) ## test the promises across workers: one of two is killed, one pace, staging in S3 (minutes)
-	$(BIN)/python -m pytest tests/fleet tests/include/test_staging.py tests/include/test_callbacks.py
+	$(BIN)/python -m pytest tests/stack/test_fleet.py tests/include/test_staging.py tests/include/test_callbacks.py
 
 check: $(STAMP) ## lint, formatting, types, and no key in any file
 	$(BIN)/ruff check .

@@ -63,6 +63,11 @@ class Fleet(Stack):
         self.services = Services(HOST, {name: sandbox_port + PORTS_ABOVE[name] for name in SERVICES})
 
     @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger (it holds a password: never log it)."""
+        return self.services.database_url("ledger")
+
+    @property
     def vicidial_url(self) -> str:
         """SQLAlchemy URL of the database of the sandbox's dialer: the workers reach it as one on another machine."""
         return self.services.database_url("vicidial")

@@ -114,6 +114,11 @@ class Stack:
         return self.state / "airflow"
 
     @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return f"sqlite:///{self.state / 'ledger.db'}"
+
+    @property
     def vicidial_url(self) -> str:
         """SQLAlchemy URL of the database of the sandbox's dialer."""
         return f"sqlite:///{self.state / 'vicidial.db'}"

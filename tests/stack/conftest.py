@@ -52,7 +52,7 @@ class Rig:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.airflow = stack.airflow
-        self.ledger = Ledger(f"sqlite:///{stack.state / 'ledger.db'}")
+        self.ledger = Ledger(stack.ledger_url)
         self._http = httpx.Client(base_url=f"{stack.sandbox_url}/_sandbox", timeout=LIMIT, trust_env=False)
         self.nights: dict[str, int] = {}  # the sandbox's own count of list 100, by night
         self.last_night = ""
@@ -184,7 +184,7 @@ def rigged(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Callable
     """Start a stack on flow files: `with rigged({"name.yaml": text}) as rig`. `{state}` in a text is its folder."""
 
     @contextmanager
-    def start(flows: dict[str, str], **arguments: Any) -> Iterator[Rig]:
+    def start(flows: dict[str, str], make: type[Stack] = Stack, **arguments: Any) -> Iterator[Rig]:
         state = tmp_path_factory.mktemp("state")
         folder = state / "flows"
         folder.mkdir()
@@ -195,7 +195,7 @@ def rigged(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Callable
         shutil.copytree(migrated, state / "cache", dirs_exist_ok=True)
         airflow_port, sandbox_port = free_ports()
         environment = FASTER | {"LISTKEEPER_FLOWS": str(folder)}
-        with Stack(
+        with make(
             state, airflow_port=airflow_port, sandbox_port=sandbox_port, environment=environment, **arguments
         ) as stack:
             shutil.copytree(state / "cache", migrated, dirs_exist_ok=True)
