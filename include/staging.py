@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ from typing import Any, Final
 from upath import UPath
 
 from include import settings
+from include.scratch import scratch_folder
 from include.storage import is_local, open_place
 
 MANIFEST: Final = "manifest.json"
@@ -132,12 +132,13 @@ class RunFolder:
 
         Without a commit everything written is removed again.
         """
-        if self._local is not None:
-            self._local.parent.mkdir(parents=True, exist_ok=True)
-            scratch = self._local.parent / f".{self._local.name}.{uuid.uuid4().hex[:8]}"
-            scratch.mkdir()
-        else:
-            scratch = Path(tempfile.mkdtemp(prefix="listkeeper-"))
+        if self._local is None:
+            with scratch_folder() as scratch:
+                yield scratch
+            return
+        self._local.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._local.parent / f".{self._local.name}.{uuid.uuid4().hex[:8]}"
+        scratch.mkdir()
         try:
             yield scratch
         finally:
@@ -181,10 +182,10 @@ class RunFolder:
         if self._local is not None:
             yield [self._checked(self._local / name, manifest.files[name]) for name in names]
             return
-        with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
+        with scratch_folder() as scratch:
             paths = []
             for name in names:
-                target = Path(scratch) / name
+                target = scratch / name
                 with (
                     suppress(FileNotFoundError),
                     (self._root / name).open("rb") as source,

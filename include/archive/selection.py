@@ -8,7 +8,6 @@ and memory stays flat.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from include import settings
 from include.leads.retention import IdFile, Keep, RetentionRule, Selection
 from include.leads.schema import OUTCOME_COLUMNS
 from include.leads.suppression import Suppression, read_suppression
+from include.scratch import scratch_folder
 from include.staging import PART_ROWS
 from include.storage import open_place
 
@@ -370,8 +370,8 @@ def read_id_file(file: IdFile) -> tuple[pl.DataFrame, datetime]:
     path = open_place(url)
     try:
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
-            local = Path(scratch) / path.name
+        with scratch_folder() as scratch:
+            local = scratch / path.name
             with path.open("rb") as source, local.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
             scan = (

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from include import staging
 from include.leads.phones import to_e164
 from include.leads.rules import ScrubCheck
 from include.leads.suppression import SuppressionError, fetch
+from include.scratch import scratch_folder
 from include.staging import Manifest, RunFolder
 
 _BATCH: Final = 50_000
@@ -63,8 +63,8 @@ class FileService:
         place = settings.file or ""
         try:
             if "://" in place:
-                with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
-                    self._answers = self._read(fetch(place, Path(scratch))[0], region, settings.words)
+                with scratch_folder() as scratch:
+                    self._answers = self._read(fetch(place, scratch)[0], region, settings.words)
             else:
                 self._answers = self._read((base or Path()) / place, region, settings.words)
         except SuppressionError as error:

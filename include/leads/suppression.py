@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +27,7 @@ from upath import UPath
 
 from include.leads.phones import to_e164
 from include.leads.rules import SuppressionList
+from include.scratch import scratch_folder
 from include.storage import open_place
 
 _Read = tuple[pl.Series, int, Counter[str], datetime | None, str]  # numbers, rows, unreadable, as_of, sha256
@@ -158,9 +158,9 @@ def _gather(batches: Iterable[pl.Series], region: str) -> tuple[pl.Series, int, 
 
 def _read_stored(settings: SuppressionList, url: str, region: str) -> _Read:
     """Read a list from object storage: a copy of it is read, its age is that of the object."""
-    with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
+    with scratch_folder() as scratch:
         try:
-            local, changed = fetch(url, Path(scratch))
+            local, changed = fetch(url, scratch)
         except SuppressionError as error:
             raise SuppressionError(f"suppression list {settings.name}: {error}") from None
         numbers, rows, unreadable, _, sha256 = _read_file(settings, local, region)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
 from include.canary import Canary, sizes
 from include.ledger import BatchPlan
+from include.scratch import scratch_folder
 from include.vendors.platform import WRITE_FIELDS, body_of_cells
 
 KEY = "customerKey"
@@ -116,8 +116,8 @@ def open_rows(
     payload: Path, sent: Path, size: int, canary: Canary | None = None, updates: int = 0
 ) -> Iterator[Rows]:
     """Lay the plan's payload (CSV) and its row keys (Parquet) side by side, in pieces of a chunk's size."""
-    with TemporaryDirectory(prefix="listkeeper-push-") as folder:
-        file = Path(folder) / "rows.parquet"
+    with scratch_folder() as folder:
+        file = folder / "rows.parquet"
         cells = pl.scan_csv(payload, infer_schema=False, glob=False).fill_null("")
         keys = pl.scan_parquet(sent, glob=False).select(ROW_KEY)
         pl.concat([keys, cells], how="horizontal").sink_parquet(file, row_group_size=size)

@@ -51,6 +51,7 @@ class Fleet(Stack):
 
     components = ("sandbox", *SERVICES, *AIRFLOW_COMPONENTS, *WORKERS)
     left_behind = (*LEFT_BEHIND, "fleet-flows", *WORKERS)
+    start_seconds = 300.0
 
     def __init__(
         self,

@@ -72,6 +72,7 @@ class Stack:
 
     components: tuple[str, ...] = COMPONENTS
     left_behind: tuple[str, ...] = LEFT_BEHIND
+    start_seconds = START_SECONDS
 
     def __init__(
         self,
@@ -199,16 +200,16 @@ class Stack:
         process.wait()
         self._spawn(component)
 
-    def wait_healthy(
-        self, timeout: float = START_SECONDS, ready: Callable[[str], None] | None = None
-    ) -> None:
+    def wait_healthy(self, timeout: float | None = None, ready: Callable[[str], None] | None = None) -> None:
         """Wait until every component answers or has sent a heartbeat since it was (re)started.
 
+        :param timeout: seconds, by default as long as such a stack may take to start
         :param ready: called once with the name of each component as it becomes ready
         :raises StackError: a component ended, or is not ready after `timeout` seconds
         """
         waiting = list(self.components)
-        deadline = time.monotonic() + timeout
+        patience = self.start_seconds if timeout is None else timeout
+        deadline = time.monotonic() + patience
         with self.airflow as airflow:
             while waiting:
                 self.require_running()
@@ -216,9 +217,9 @@ class Stack:
                     waiting.remove(component)
                     if ready:
                         ready(component)
-                if time.monotonic() > deadline:
+                if waiting and time.monotonic() > deadline:
                     raise StackError(
-                        f"Not ready after {timeout:.0f} seconds: {', '.join(waiting)}.\n"
+                        f"Not ready after {patience:.0f} seconds: {', '.join(waiting)}.\n"
                         + self._last_words(waiting[0])
                     )
                 time.sleep(POLL_SECONDS)

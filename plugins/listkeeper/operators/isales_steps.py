@@ -6,7 +6,6 @@ They keep no ledger. Where that matters each says what it does after a lost answ
 from __future__ import annotations
 
 import posixpath
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.scratch import scratch_folder
 from include.vendors import isales
 from include.vendors.errors import LostAnswerError
 from include.vendors.isales import FileServer
@@ -76,7 +76,7 @@ class StageWorkbookOperator(Masked, BaseOperator):
         from listkeeper.hooks.sftp import SftpUploadHook
 
         hook = SftpUploadHook(self.sftp_conn_id)
-        with tempfile.TemporaryDirectory(prefix="listkeeper-") as scratch:
+        with scratch_folder() as scratch:
             path = Path(self.rows)
             files = sorted(path.parent.glob(path.name))
             if not files:

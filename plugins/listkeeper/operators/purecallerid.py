@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from include import canary, settings
 from include.flow_files import PureCallerIdFlow
+from include.scratch import scratch_folder
 from include.vendors import purecallerid
 from include.vendors.errors import AuthenticationError, LostAnswerError, VendorError
 from listkeeper.operators.run import SendOperator, run_folder, telling
@@ -131,8 +131,8 @@ class LoadListOperator(SendOperator):
             if len(batches) == 1:
                 self._send(ledger, load, seq, paths[PAYLOAD])
                 return
-            with TemporaryDirectory(prefix="listkeeper-load-") as folder:
-                before, part = sum(other.rows for other in batches[: seq - 1]), Path(folder) / PAYLOAD
+            with scratch_folder() as folder:
+                before, part = sum(other.rows for other in batches[: seq - 1]), folder / PAYLOAD
                 write_part(paths[PAYLOAD], part, before, None if seq == len(batches) else batch.rows)
                 self._send(ledger, load, seq, part)
 
