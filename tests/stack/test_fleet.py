@@ -52,7 +52,7 @@ campaign: {campaign}
 duplicates: skip_all
 released: true
 batch_size: 200
-columns: [{{to: PhoneNumber, from: phone}}, {{to: CustomerKey, from: customer_key}}]
+columns: [{{to: PhoneNumber, from: phone}}, {{to: Name, from: data.name}}]
 guards: {{max_source_age_hours: 999}}
 """
 ISALES = """
