@@ -179,7 +179,8 @@ def _advice(plan: Mapping[str, Any], summary: Mapping[str, Any], problems: Seque
         )
     elif decision == "plan_only":
         advice.append(
-            "To deliver this, start a run that applies; `released: true` in the flow file does it nightly."
+            "To deliver this, start a run by hand with *apply*. `released: true` in the flow file delivers all nights, "
+            "`released_backfill` the nights of a backfill."
         )
     elif problems and not summary.get("uncertain") and "archive" not in plan:
         advice.append("Do not call from this list before the points above are understood.")

@@ -62,8 +62,8 @@ class ApprovePlanOperator(PlanStepOperator, ApprovalOperator):
         load = self.own_load(ledger, context)
         if load.approval is None:
             self.log.info(
-                "No guard stopped the plan, and the flow asks nobody; going on without an approval."
-            )
+                "Nobody needs to be asked about this plan."
+            )  # Airflow logs that a task is skipped, not why
             raise AirflowSkipException("Nobody needs to be asked.")
         plan = self._plan(context, load)
         users = approval.askable(load.requested_by)

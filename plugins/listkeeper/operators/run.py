@@ -28,6 +28,10 @@ ACTIONS = (AS_RELEASED, PLAN, APPLY)
 """What a person may ask a run to do; scheduled runs do as the flow file is released."""
 
 
+WHY_NOT = {"plan_only": "this run only plans", "unchanged": "the list already holds exactly this"}
+"""Decision of a plan that sends nothing -> why."""
+
+
 def run_folder(context: Context, step: str) -> RunFolder:
     """The run folder of one step of this DAG run."""
     from include.staging import RunFolder, run_path
@@ -151,7 +155,7 @@ class SendOperator(PlanStepOperator):
                     "A guard refused the plan, so nothing was sent. The report says which and why."
                 )
             if decision not in WRITES:
-                told = f"Nothing to send: the plan is {decision.replace('_', ' ')}."
+                told = f"Nothing to send: {WHY_NOT.get(decision, decision)}."
                 self.log.info(told)  # Airflow logs that a task is skipped, not why
                 raise AirflowSkipException(told)
             self._require_approval(context)
