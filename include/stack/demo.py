@@ -293,7 +293,7 @@ def run(stack: Stack, flows: list[Flow], console: Console, timeout: float) -> bo
     night = ", ".join(sorted({flow.night for flow in flows}))
     well = write_json(stack.state / "demo.json", results, night=night, seconds=console.seconds)
     console.show(f"\nThe night {night}\n\n{table(results)}\n")
-    console.show(f"What each left is below {stack.state / 'staging'}:")
+    console.show(f"What each left is below {stack.environment()['LISTKEEPER_STAGING']}:")
     for result in results:
         if result.report:
             console.show(f"  {result.report}")

@@ -57,6 +57,7 @@ def test_whatever_fits_can_be_written(column, cell):
         body_of_cells({column: cell}, 1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(CELL, CELL), min_size=1, max_size=20),
     st.integers(1, 7),
