@@ -110,7 +110,7 @@ class Night:
         self.dags: dict[str, Any] = {}
         self._begun: dict[str, _Begun] = {}
         self.totals: Counter[str] = Counter()
-        self._empty = _Books.of_a_new_ledger(world.place)
+        self._empty = Books.of_a_new_ledger(world.place)
         self.connect()
 
     # What a vendor says
@@ -239,13 +239,13 @@ class Night:
         if "clean" in self.steps and not self._dag(kind).task_dict["clean"].flow.goes_on:
             other = self._run(kind, "again").go(last=self.steps[self.steps.index(PLAN) - 1])
             again = (other._xcoms, other._tasks)
-        start = _Books.of(self.world.place)
+        start = Books.of(self.world.place)
         self.crashes.begin(())
         run = self._run(kind, "night").go(last=self.steps[self.steps.index(self.load) - 1])
         asks_vendor = bool(self.sandbox.state(self.vendor, rows=False)["calls"])
         self._begun[kind] = _Begun(
             start,
-            _Books.of(self.world.place),
+            Books.of(self.world.place),
             run._xcoms,
             run._tasks,
             Counter(self.crashes.passed),
@@ -301,20 +301,30 @@ def turned_away(
     )
 
 
-def parsed(folder: Path, flow: Json) -> Any:
-    """Write a flow file and parse the DAG file of its kind; its tasks are tried again at once."""
+def flow_files(folder: Path, *flows: Json) -> None:
+    """Write these flow files, and remove all others."""
+    for file in folder.glob("*.yaml"):
+        file.unlink()
+    for flow in flows:
+        (folder / f"{flow['name']}.yaml").write_text(yaml.safe_dump(flow, sort_keys=False))
+
+
+def parsed(folder: Path, flow: Json, dag_id: str | None = None) -> Any:
+    """Write a flow file and parse a DAG file; its tasks are tried again at once.
+
+    :param dag_id: a DAG with a file of its own; None takes that of the flow.
+    """
     import os
 
     from airflow.dag_processing.dagbag import BundleDagBag
 
-    for other in folder.glob("*.yaml"):
-        other.unlink()
-    (folder / f"{flow['name']}.yaml").write_text(yaml.safe_dump(flow, sort_keys=False))
+    flow_files(folder, flow)
     dags = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
-    file = next(one for one in dags.glob("*.py") if f"`kind: {flow['kind']}`" in one.read_text())
+    of_kind = (one for one in dags.glob("*.py") if f"`kind: {flow['kind']}`" in one.read_text())
+    file = dags / f"{dag_id}.py" if dag_id else next(of_kind)
     bag = BundleDagBag(dag_folder=str(file), bundle_path=dags, bundle_name="dags-folder")
     assert not bag.import_errors, bag.import_errors
-    dag = bag.dags[f"{flow['kind']}__{flow['name']}"]
+    dag = bag.dags[dag_id or f"{flow['kind']}__{flow['name']}"]
     for task in dag.tasks:
         task.retries, task.retry_delay, task.retry_exponential_backoff = TRIES - 1, timedelta(0), 0
     return dag
@@ -324,9 +334,9 @@ def parsed(folder: Path, flow: Json) -> Any:
 class _Begun:
     """What the steps before the load left: the books, what they handed on, and the write points they passed."""
 
-    start: _Books
+    start: Books
     """The snapshot, and what the next run of the same night cleans."""
-    books: _Books
+    books: Books
     xcoms: dict[Any, str]
     tasks: dict[str, str]
     passed: Counter[str]
@@ -335,20 +345,21 @@ class _Begun:
     """What the next run of the same night hands on before its plan."""
 
 
-class _Books:
+class Books:
     """A copy of ledger and staging, that can be put back. The ledger's file stays: connections are open to it."""
 
     def __init__(self, ledger: sqlite3.Connection, staging: dict[str, bytes]) -> None:
         self._ledger, self._staging = ledger, staging
 
     @classmethod
-    def of_a_new_ledger(cls, place: Path) -> _Books:
-        with Ledger(f"sqlite:///{place / 'ledger.db'}") as ledger:
+    def of_a_new_ledger(cls, place: Path) -> Books:
+        new = place / "new"
+        with Ledger(f"sqlite:///{new / 'ledger.db'}") as ledger:
             ledger.migrate()
-        return cls.of(place)
+        return cls.of(new)
 
     @classmethod
-    def of(cls, place: Path) -> _Books:
+    def of(cls, place: Path) -> Books:
         kept = sqlite3.connect(":memory:")
         with closing(sqlite3.connect(place / "ledger.db")) as file:
             file.backup(kept)

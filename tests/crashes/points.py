@@ -1,8 +1,8 @@
 """The write points, read from the code, and crashes at them.
 
-A write point is a call after which the world is another one: a transaction of the ledger, a change of a run folder, a
-call that a vendor acts on, a step of an upload. Whoever adds such a call finds it in this list without writing it down,
-and `test_write_points.py` is red until some night is killed there.
+A write point is a call after which the world is another one: a transaction of the ledger, a change in the staging area,
+a call that a vendor acts on, a step of an upload. Whoever adds such a call finds it in this list without writing it
+down, and `test_write_points.py` is red until something is killed there.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import ast
 import functools
 import importlib
 import inspect
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal
 from unittest import mock
 
+from include import staging
 from include.ledger import Ledger
 from include.staging import RunFolder
 
@@ -40,14 +43,14 @@ ASKS_ONLY = {
 """Methods of hooks that send a POST and write nothing all the same."""
 
 CHANGES_FILES = ("write_bytes", "write_text", "rename", "unlink", "rmdir", "rmtree", "copyfileobj", "remove")
-"""Calls by which a run folder is changed."""
+"""Calls by which files are changed."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """A method that writes, and whose it is."""
+    """A method or a function that writes, and whose it is."""
 
-    owner: type
+    owner: type | ModuleType
     name: str
 
     @property
@@ -56,7 +59,7 @@ class Write:
         return (self.owner, self.name) == (Ledger, "receive")
 
     def __str__(self) -> str:
-        return f"{self.owner.__name__}.{self.name}"
+        return f"{self.owner.__name__.rpartition('.')[2]}.{self.name}"
 
 
 @functools.cache
@@ -65,9 +68,11 @@ def writes() -> tuple[Write, ...]:
     return (*_of_ledger(), *_of_staging(), *_of_hooks(), *_of_uploads())
 
 
-def _methods(owner: type) -> dict[str, ast.FunctionDef]:
-    (body,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(owner))).body
-    assert isinstance(body, ast.ClassDef)
+def _methods(owner: type | ModuleType) -> dict[str, ast.FunctionDef]:
+    """The methods of a class, or the functions of a module."""
+    tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(owner)))
+    (body,) = [tree] if isinstance(owner, ModuleType) else tree.body
+    assert isinstance(body, (ast.Module, ast.ClassDef))
     return {node.name: node for node in body.body if isinstance(node, ast.FunctionDef)}
 
 
@@ -78,8 +83,8 @@ def _calls(method: ast.AST) -> Iterator[tuple[str, ast.Call]]:
             yield node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id, node
 
 
-def _reaching(owner: type, writes: Callable[[ast.FunctionDef], bool]) -> Iterator[Write]:
-    """Public methods of a class that write, by themselves or by a private method of theirs."""
+def _reaching(owner: type | ModuleType, writes: Callable[[ast.FunctionDef], bool]) -> Iterator[Write]:
+    """Public methods of a class (functions of a module) that write, by themselves or by a private one of theirs."""
     methods = _methods(owner)
 
     def reaches(name: str, seen: frozenset[str] = frozenset()) -> bool:
@@ -97,9 +102,10 @@ def _of_ledger() -> Iterator[Write]:
 
 
 def _of_staging() -> Iterator[Write]:
-    """The methods that change a run folder. `writing` only makes and removes its scratch folder."""
-    found = _reaching(RunFolder, lambda method: any(name in CHANGES_FILES for name, _ in _calls(method)))
-    return (write for write in found if write.name not in ("writing", "reading"))
+    """What changes run folders, and removes places. `writing` only makes and removes its scratch folder."""
+    for owner in (RunFolder, staging):
+        found = _reaching(owner, lambda method: any(name in CHANGES_FILES for name, _ in _calls(method)))
+        yield from (write for write in found if write.name not in ("writing", "reading"))
 
 
 def _of_hooks() -> Iterator[Write]:
@@ -146,6 +152,15 @@ class WorkerGoneError(Exception):
     """What Airflow makes of a task whose process is gone: one more failed try."""
 
 
+@dataclass(frozen=True)
+class Struck:
+    """One crash, and how what it struck ended after it."""
+
+    point: str
+    where: str
+    ended: str
+
+
 class Crashes:
     """Crashes at the points of a schedule, one after the other: each arms when the one before has struck.
 
@@ -161,6 +176,7 @@ class Crashes:
         self._patches = [
             mock.patch.object(write.owner, write.name, self._wrapped(write)) for write in writes()
         ]
+        self._patches.append(mock.patch.object(shutil, "rmtree", self._clears(shutil.rmtree)))
 
     def begin(self, schedule: Sequence[str]) -> None:
         """A new night, with these crashes in it."""
@@ -180,6 +196,10 @@ class Crashes:
             return result
 
         return staticmethod(call) if static else call
+
+    def _clears(self, rmtree: Callable[..., None]) -> Callable[..., None]:
+        """A process that is gone clears nothing up: its scratch folders stay."""
+        return lambda *args, **kwargs: None if self.gone else rmtree(*args, **kwargs)
 
     def _strike(self, when: When, write: Write) -> None:
         if self.gone and not write.is_receiver:  # a `finally` on the way out writes nothing either

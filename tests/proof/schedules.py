@@ -24,7 +24,7 @@ from tests.proof.lib.quietly import quietly
 with quietly():
     from tests.crashes.night import Night, Schedule
     from tests.crashes.points import Crashes
-    from tests.crashes.vendors import VENDORS
+    from tests.crashes.vendors import NIGHTS
     from tests.crashes.world import world
 
 STATES = ("rows_in", "delivered", "rejected", "held", "uncertain")
@@ -33,22 +33,23 @@ STATES = ("rows_in", "delivered", "rejected", "held", "uncertain")
 def main() -> int:
     """Play the schedules, and print what was played."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.schedules", description=__doc__)
-    parser.add_argument("--vendor", choices=[*VENDORS, "all"], default="all")
+    parser.add_argument("--vendor", choices=[*NIGHTS, "all"], default="all")
     parser.add_argument(
         "--schedules", type=int, default=int(os.environ.get("SCHEDULES", "200")), help="of each vendor"
     )
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     asked = parser.parse_args()
-    vendors = VENDORS if asked.vendor == "all" else {asked.vendor: VENDORS[asked.vendor]}
-    return max([prove(one, asked.schedules, asked.seed) for one in vendors.values()])
+    names = NIGHTS if asked.vendor == "all" else [asked.vendor]
+    return max([prove(name, asked.schedules, asked.seed) for name in names])
 
 
-def prove(vendor: type[Night], schedules: int, number: int) -> int:
-    """Play so many schedules of one vendor; 1 when one fails."""
+def prove(name: str, schedules: int, number: int) -> int:
+    """Play so many schedules of one kind of night; 1 when one fails."""
+    kind = NIGHTS[name]
     begun = time.perf_counter()
     faults: Counter[str] = Counter()
-    with world(with_vicidial=vendor.vendor == "vicidial") as place, Crashes().armed() as crashes:
-        night = vendor(place, crashes)
+    with world(with_vicidial=kind.vendor == "vicidial") as place, Crashes().armed() as crashes:
+        night = kind(place, crashes)
         every = night.schedules()
         gc.collect()
         gc.freeze()  # Airflow's modules are the larger part of what a collection would look through
@@ -73,11 +74,12 @@ def prove(vendor: type[Night], schedules: int, number: int) -> int:
             plays()
         except Exception as error:
             failed = error
-        tell(night, crashes, faults, number, time.perf_counter() - begun, failed)
+        tell(name, night, crashes, faults, number, time.perf_counter() - begun, failed)
     return int(failed is not None)
 
 
 def tell(
+    name: str,
     night: Night,
     crashes: Crashes,
     faults: Counter[str],
@@ -87,7 +89,7 @@ def tell(
 ) -> None:
     """Print the table of one vendor."""
     totals = night.totals
-    print(f"{night.vendor}: {totals['schedules']:,} schedules, seed {number}, {seconds:.0f} s")
+    print(f"{name}: {totals['schedules']:,} schedules, seed {number}, {seconds:.0f} s")
     print(f"  rows of the first nights  {', '.join(f'{name} {totals[name]:,}' for name in STATES)}")
     print(f"  first nights              green {totals['green']:,}, red {totals['red']:,}")
     print(f"  faults                    {_told(faults)}")

@@ -14,9 +14,10 @@ from collections import Counter, defaultdict
 from tests.proof.lib.quietly import quietly
 
 with quietly():
-    from tests.crashes.points import Crashes, writes
-    from tests.crashes.sweep import Struck, at_the_desk, elsewhere, missing, sweep, unused
-    from tests.crashes.vendors import VENDORS
+    from tests.crashes.desk import at_the_desk
+    from tests.crashes.points import Crashes, Struck, Write, writes
+    from tests.crashes.sweep import missing, sweep, unused
+    from tests.crashes.vendors import NIGHTS
     from tests.crashes.world import world
 
 
@@ -24,18 +25,19 @@ def main() -> int:
     """Sweep, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.write_points", description=__doc__)
     parser.add_argument("--thorough", action="store_true", help="every passage, not only the first")
-    parser.add_argument("--vendor", choices=VENDORS, help="the nights of this one only")
+    parser.add_argument("--vendor", choices=NIGHTS, help="the nights of this one only")
     asked = parser.parse_args()
     found: dict[str, list[Struck]] = defaultdict(list)
     nights = 0
-    for vendor in VENDORS.values():
-        if asked.vendor not in (None, vendor.vendor):
+    if asked.vendor is None:
+        with world() as place, Crashes().armed() as crashes:
+            for one in at_the_desk(crashes, place, thorough=asked.thorough):
+                found[one.point].append(one)
+    for name, kind in NIGHTS.items():
+        if asked.vendor not in (None, name):
             continue
-        with world(with_vicidial=vendor.vendor == "vicidial") as place, Crashes().armed() as crashes:
-            if asked.vendor is None and not nights:
-                for one in at_the_desk(crashes, place.place):
-                    found[one.point].append(one)
-            for one in sweep(vendor(place, crashes), thorough=asked.thorough):
+        with world(with_vicidial=kind.vendor == "vicidial") as place, Crashes().armed() as crashes:
+            for one in sweep(kind(place, crashes), thorough=asked.thorough):
                 nights += 1
                 found[one.point].append(one)
     print(f"{'write point':32} {'killed before':>13} {'after':>6}  where, and how it ended")
@@ -47,10 +49,9 @@ def main() -> int:
     return int(bool(left))
 
 
-def _told(struck: list[Struck], write: object) -> str:
+def _told(struck: list[Struck], write: Write) -> str:
     if not struck:
-        path = elsewhere(write)  # type: ignore[arg-type]
-        return f"killed by {path}" if path else "no flow calls it" if unused(write) else "NOWHERE"  # type: ignore[arg-type]
+        return "no flow calls it" if unused(write) else "NOWHERE"
     ends: dict[str, set[str]] = defaultdict(set)
     for one in struck:
         ends[one.ended].add(one.where)
