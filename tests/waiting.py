@@ -11,6 +11,9 @@ T = TypeVar("T")
 LIMIT = 120.0
 """Seconds after which a wait is in vain. Only a red test takes so long, so it can be generous."""
 
+STILL = 0.001
+"""A speed of the sandbox's clock at which no second of it passes in a test: for what depends on the second."""
+
 
 def until(seen: Callable[[], T], what: str = "what never came") -> T:
     """Wait until `seen` returns something true, and return it. AssertionError after `LIMIT` seconds."""

@@ -22,7 +22,7 @@ from include.sandbox.purecallerid import FIVE9_CAMPAIGN, KEY, RINGCX_CAMPAIGN
 from include.sandbox.server import SandboxServer
 from include.sandbox.switches import PureCallerIdSwitches, Switches
 from include.sandbox.vicidial import KEY as VICIDIAL_KEY
-from tests.waiting import until
+from tests.waiting import STILL, until
 
 FAST = Switches(purecallerid=PureCallerIdSwitches(step_seconds=0.01))
 
@@ -248,8 +248,8 @@ class VicidialClient:
             return list(connection.execute(text(sql)))
 
     def at(self, local: str) -> None:
-        """Set the clock to a time in Johannesburg, such as `2026-11-23T10:00:00`."""
-        self.server.clock(datetime.fromisoformat(f"{local}+02:00"))
+        """Stop the clock at a time in Johannesburg, such as `2026-11-23T10:00:00`."""
+        self.server.clock(datetime.fromisoformat(f"{local}+02:00"), speed=STILL)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "mariadb"])

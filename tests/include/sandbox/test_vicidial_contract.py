@@ -97,7 +97,6 @@ def test_case_12_office_hours(vicidial):
 )
 def test_case_13_edges_of_the_office_hours(vicidial, time, status):
     body = vicidial.body("FFF", [1])
-    vicidial.post(body)  # connected: the clock runs on
     vicidial.at(f"{MONDAY}T{time}")
     assert vicidial.post(body).status_code == status
     vicidial.at(f"{SATURDAY}T{time}")

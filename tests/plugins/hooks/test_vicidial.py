@@ -15,6 +15,7 @@ from include.vendors.errors import (
     VendorError,
 )
 from include.vendors.vicidial import LOOK, Counts, Flags, NotNowError, UnknownLeadsError
+from tests.waiting import STILL
 
 KEY = "sandbox-vicidial-key"
 NIGHT = datetime(2026, 11, 21, 18, tzinfo=UTC)  # Saturday evening
@@ -72,7 +73,7 @@ def test_contract_cases_of_the_ids(sandbox, hook):
     [("07:59:58", False), ("08:00:00", True), ("16:59:58", True), ("17:00:00", False)],
 )
 def test_contract_case_13_the_edges_of_the_office_hours(sandbox, hook, moment, is_open):
-    sandbox.clock(datetime.fromisoformat(f"2026-11-23T{moment}+02:00"))
+    sandbox.clock(datetime.fromisoformat(f"2026-11-23T{moment}+02:00"), speed=STILL)
     if is_open:
         with pytest.raises(NotNowError):
             hook.archive([1], TTT)
