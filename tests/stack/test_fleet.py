@@ -245,9 +245,10 @@ def test_a_list_has_one_writer_over_all_machines(rig: Any) -> None:
 @pytest.mark.usefixtures("staged")
 def test_a_callback_reaches_a_load_that_waits_on_no_worker(rig: Any) -> None:
     dag_id = five9("called_back")
-    rig.switch("purecallerid", step_seconds=3)
+    rig.switch("purecallerid", step_seconds=20)
     run_id = start(rig, dag_id)
     rig.until_task(dag_id, run_id, "load", "deferred")
+    rig.switch("purecallerid", step_seconds=0.5)
     summary = check_delivered(rig, "called_back", run_id)
     answers = [webhook["answer"] for webhook in rig.webhooks_of(LISTS["called_back"])]
     assert set(answers) == {200} and answers
