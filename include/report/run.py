@@ -35,12 +35,15 @@ def report_markdown(
     :param problems: what speaks against the load, in plain words (`include.ledger.reconcile`).
     :param batches: the ledger's batches as dictionaries.
     """
+    # Where something is wrong, what to do about it stands before the figures.
+    to_do = md.listed("What to do next", _advice(plan, summary, problems))
     parts = [
         _head(plan, summary),
         md.listed("What speaks against it", [md.text(problem) for problem in problems]),
         planned.guards(plan),
         planned.unlike(plan),
         _approval(summary),
+        to_do if problems else "",
         _rows(summary),
         planned.changes(plan),
         planned.timing(plan.get("timing") or {}),
@@ -52,7 +55,7 @@ def report_markdown(
         _vendor(batches),
         planned.samples(plan),
         _copy(summary),
-        md.listed("What to do next", _advice(plan, summary, problems)),
+        "" if problems else to_do,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

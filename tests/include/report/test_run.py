@@ -197,6 +197,9 @@ def test_uncertain_rows_and_problems_are_named():
     assert "## What speaks against it\n\n- Batch 1: 9,660 of 9,660 rows are uncertain." in text
     assert "9,660 rows are uncertain: look at the list" in text
     assert "`listkeeper resolve 27cd86b4 --delivered`" in text
+    assert text.index("## What to do next") < text.index("## Rows"), (
+        "somebody reads this at three in the morning"
+    )
 
 
 @pytest.mark.parametrize("summary", [{}, SUMMARY])
