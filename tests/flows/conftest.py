@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
@@ -161,6 +162,26 @@ def one_sandbox() -> Iterator[SandboxServer]:
 def sandbox(one_sandbox: SandboxServer) -> SandboxServer:
     one_sandbox.reset()
     return one_sandbox
+
+
+@pytest.fixture
+def when_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], threading.Event]]:
+    """Let the pauses of a module of the sandbox end when the returned event is set: late, however fast we are."""
+    made: list[threading.Event] = []
+
+    def hold(module: str) -> threading.Event:
+        made.append(told := threading.Event())
+
+        async def pause(_seconds: float) -> None:
+            while not told.is_set():
+                await asyncio.sleep(0.01)
+
+        monkeypatch.setattr(f"include.sandbox.{module}.pause", pause)
+        return told
+
+    yield hold
+    for told in made:
+        told.set()
 
 
 @pytest.fixture

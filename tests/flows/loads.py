@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from datetime import UTC, datetime, timedelta
-
 from tests.flows.conftest import flow_file
 
 OLDER = "2026-11-19"
@@ -20,10 +17,3 @@ def ringcx(dedupe: str = "RING_REMOVE_FROM_LIST", **changes):
 
 def dialer(flow):
     return flow["dialer"]
-
-
-def wait_until(condition, seconds: float = 10.0) -> None:
-    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
-    while not condition():
-        assert datetime.now(UTC) < deadline, "waited in vain"
-        threading.Event().wait(0.02)

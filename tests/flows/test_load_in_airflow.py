@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.flows.conftest import NIGHT, connection, flow_file, numbers
-from tests.flows.loads import OLDER, ringcx, wait_until
+from tests.flows.loads import OLDER, ringcx
 from tests.flows.runs import STEPS
+from tests.waiting import until
 
 GREEN = dict.fromkeys(STEPS, "success") | {"approve": "skipped"}
 
@@ -41,15 +42,17 @@ def test_twice_and_then_an_older_night(deliver, snapshot, vendor):
     assert vendor.calls == 1 and vendor.numbers("ringcx") == numbers(range(20))
 
 
-def test_a_late_webhook_heals_a_cleared_load(deliver, snapshot, vendor, sandbox, ledger):
-    sandbox.fault("purecallerid", "webhook_late", nth=3, seconds=1.5)
+def test_a_late_webhook_heals_a_cleared_load(deliver, snapshot, vendor, sandbox, ledger, when_told):
+    sandbox.fault("purecallerid", "webhook_late", nth=3)
+    come = when_told("webhooks")
     snapshot(20)
     run = deliver(ringcx(callback_hours=0.1 / 3600))
     assert (run.state, run.summary["verdict"]) == ("failed", "uncertain")
     assert run.tasks["reconcile"] == "success"
     run.assert_accounted()
     load = run.summary["load"]
-    wait_until(lambda: any(event.body["status"] == "FINALIZED" for event in ledger.events(load, 1)))
+    come.set()
+    until(lambda: any(event.body["status"] == "FINALIZED" for event in ledger.events(load, 1)))
     run.clear("load")
     assert (run.state, run.tasks, run.counts) == ("success", GREEN, {"delivered": 20})
     run.assert_accounted()

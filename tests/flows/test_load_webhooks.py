@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.flows.conftest import flow_file, numbers
-from tests.flows.loads import dialer, ringcx, wait_until
+from tests.flows.loads import dialer, ringcx
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -34,14 +35,16 @@ def test_doubled_reordered_and_forged_webhooks_change_nothing(deliver, snapshot,
         assert 404 in answers  # the made-up token led nowhere
 
 
-def test_a_late_webhook_heals_a_run_that_gave_up(deliver, snapshot, vendor, sandbox, ledger):
+def test_a_late_webhook_heals_a_run_that_gave_up(deliver, snapshot, vendor, sandbox, ledger, when_told):
     """Clearing the load looks again, and sends nothing."""
-    sandbox.fault("purecallerid", "webhook_late", nth=3, seconds=1)
+    sandbox.fault("purecallerid", "webhook_late", nth=3)
+    come = when_told("webhooks")
     snapshot(20)
     run = deliver(ringcx(callback_hours=0.2 / 3600))
     assert run.summary["verdict"] == "uncertain"
     load = run.summary["load"]
-    wait_until(lambda: any(event.body["status"] == "FINALIZED" for event in ledger.events(load, 1)))
+    come.set()
+    until(lambda: any(event.body["status"] == "FINALIZED" for event in ledger.events(load, 1)))
     run.clear("load")
     assert (run.state, run.counts) == ("success", {"delivered": 20})
     run.assert_accounted()
@@ -74,14 +77,16 @@ def test_an_open_load_bars_the_way_where_it_could_double(deliver, snapshot, vend
 
 
 def test_a_webhook_after_a_person_resolved_the_load_changes_nothing(
-    deliver, snapshot, vendor, sandbox, ledger
+    deliver, snapshot, vendor, sandbox, ledger, when_told
 ):
-    sandbox.fault("purecallerid", "webhook_late", nth=3, seconds=0.8)
+    sandbox.fault("purecallerid", "webhook_late", nth=3)
+    come = when_told("webhooks")
     snapshot(20)
     run = deliver(ringcx(callback_hours=0.2 / 3600))
     load = run.summary["load"]
     ledger.resolve(load, delivered=False, who="ana", why="looked", applied=run.folder("plan").path)
-    wait_until(lambda: any(event.body["status"] == "FINALIZED" for event in ledger.events(load, 1)))
+    come.set()
+    until(lambda: any(event.body["status"] == "FINALIZED" for event in ledger.events(load, 1)))
     run.clear("load")
     assert ledger.batches(load)[0].state == "rejected"
     assert run.tasks["load"] == "success"
@@ -116,13 +121,15 @@ def test_relay(installation, relay, deliver, snapshot, vendor):
     run.assert_accounted()
 
 
-def test_relay_that_was_late(installation, relay, deliver, snapshot, vendor, sandbox):
+def test_relay_that_was_late(installation, relay, deliver, snapshot, vendor, sandbox, when_told):
     """Nobody collects after the deadline; the cleared load does."""
-    sandbox.fault("purecallerid", "webhook_late", nth=3, seconds=0.8)
+    sandbox.fault("purecallerid", "webhook_late", nth=3)
+    come = when_told("webhooks")
     snapshot(20)
     run = deliver(ringcx(callback_hours=0.2 / 3600))
     assert run.summary["verdict"] == "uncertain"
-    wait_until(lambda: any(b"FINALIZED" in file.read_bytes() for file in relay.glob("purecallerid/*/*.json")))
+    come.set()
+    until(lambda: any(b"FINALIZED" in file.read_bytes() for file in relay.glob("purecallerid/*/*.json")))
     run.clear("load")
     assert (run.state, run.counts) == ("success", {"delivered": 20})
     assert vendor.calls == 1

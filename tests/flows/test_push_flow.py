@@ -32,7 +32,7 @@ def push_file(**changes: Any) -> dict[str, Any]:
         "list": "Win-back",
         "released": True,
         "chunk_rows": 5,
-        "import_hours": 1 / 3600 * 20,
+        "import_hours": 60 / 3600,
         "lookup_minutes": 0.3 / 60,
         "columns": [
             {"to": "customerKey", "from": "customer_key"},

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.flows.conftest import OZONETEL_KEY, lead
+from tests.waiting import until
 
 CAMPAIGN = "Collections nightly"
 ROWS = 12
@@ -24,7 +25,7 @@ def campaign_file(**changes: Any) -> dict[str, Any]:
         "campaign": CAMPAIGN,
         "released": True,
         "batch_size": 5,
-        "callback_hours": 10 / 3600,
+        "callback_hours": 60 / 3600,
         "columns": [
             {"to": "PhoneNumber", "from": "phone"},
             {"to": "CustomerKey", "from": "customer_key"},
@@ -89,12 +90,7 @@ class Account:
 
     def settle(self) -> None:
         """Wait until the vendor has done what it took in."""
-        seen, since = None, time.monotonic()
-        while time.monotonic() - since < 0.1:
-            now = json.dumps(self.state["transactions"])
-            if now != seen:
-                seen, since = now, time.monotonic()
-            time.sleep(0.01)
+        until(lambda: all(told["status"] != "queued" for told in self.state["transactions"]))
 
 
 @pytest.fixture

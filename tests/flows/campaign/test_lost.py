@@ -9,7 +9,7 @@ import pytest
 from tests.flows.campaign.conftest import ROWS, campaign_file
 from tests.flows.conftest import numbers
 
-HASTY = {"callback_hours": 0.3 / 3600}
+HASTY = {"callback_hours": 4 / 3600}
 LOST = ["drop_after", "truncated", "broken_json"]
 
 

@@ -10,12 +10,13 @@ from listkeeper.hooks.ozonetel import OzonetelHook
 from include.vendors.errors import RateLimitedError
 from tests.flows.campaign.conftest import CAMPAIGN, ROWS, campaign_file, connect, person
 from tests.flows.conftest import numbers
+from tests.flows.runs import DirectRun
 
 # The pace
 
 
 def test_the_pace_is_kept_and_waited_for_without_a_worker(deliver, people, books, sandbox, monkeypatch):
-    """A minute of the vendor takes a second: its clock, and the window of our connection, run 60 times as fast."""
+    """A minute of the vendor takes two seconds: its clock, and the window of our connection, run 30 times as fast."""
     monkeypatch.setattr("listkeeper.operators.ozonetel.NAP", timedelta(0))
     monkeypatch.setattr("listkeeper.triggers.turn.WAKE_EARLY", 0.0)
     waits = []
@@ -25,16 +26,18 @@ def test_the_pace_is_kept_and_waited_for_without_a_worker(deliver, people, books
     monkeypatch.setattr(
         TurnTrigger, "__init__", lambda self, **about: (waits.append(about), made(self, **about))[1]
     )
-    connect(monkeypatch, sandbox, calls=5, window_seconds=1)
+    connect(monkeypatch, sandbox, calls=5, window_seconds=2)
     sandbox.switch("ozonetel", requests_per_minute=5)
-    sandbox.clock(None, speed=60)
+    sandbox.clock(None, speed=30)
     people(40)
     run = deliver(campaign_file(batch_size=3, preflight=False))
     assert (run.state, run.counts) == ("success", {"delivered": 40})
     assert books.sizes == [3] * 13 + [1]
-    assert books.state["highest_in_60_seconds"] == 5
+    assert books.state["highest_in_60_seconds"] <= 5
     assert {hit["answer"] for hit in books.state["hits"]} == {"accepted"}
-    assert len(waits) >= 2
+    times = [datetime.fromisoformat(hit["time"]) for hit in books.state["hits"]]
+    in_a_row = [last - first < timedelta(seconds=30) for first, last in zip(times, times[4:], strict=False)]
+    assert len(waits) >= sum(in_a_row), "after five calls within half a minute, the sixth had to wait"
     assert run.plan["timing"]["batches"] == 14 and run.plan["timing"]["calls"] == 5
 
 
@@ -72,24 +75,30 @@ def ends_in(**time_left: float) -> dict[str, str]:
 
 
 def test_the_plan_says_how_long_it_takes_and_when_it_ends(deliver, people, sandbox, monkeypatch):
+    from include.flow_files import OzonetelFlow
+
+    ends = timedelta(minutes=2.5)
+    monkeypatch.setattr(OzonetelFlow, "latest_end", lambda _, begun: (begun + ends).astimezone(ZONE))
     connect(monkeypatch, sandbox, calls=5, window_seconds=60)
     people(40)
     run = deliver(
-        campaign_file(batch_size=2, preflight=False, **ends_in(minutes=2.5)),
+        campaign_file(batch_size=2, preflight=False, **ends_in(hours=1)),
         conf={"action": "plan"},
         run_type="manual",
     )
     timing = run.plan["timing"]
     assert (timing["batches"], timing["minutes"]) == (20, 3.0)
-    assert timing["fits"] in (10, 15) and timing["rows_that_fit"] == 2 * timing["fits"]
+    assert (timing["fits"], timing["rows_that_fit"]) == (15, 30)
     report = (run.folder("report").get("report.md") or b"").decode()
     assert "20 requests" in report and "about 3 minutes" in report and "IST" in report
 
 
-def test_at_its_end_time_a_load_stops_and_the_rest_is_held(deliver, people, books, monkeypatch):
+def test_at_its_end_time_a_load_stops_and_the_rest_is_held(deliver, people, books, monkeypatch, when_told):
     from include.flow_files import OzonetelFlow
 
     monkeypatch.setattr("listkeeper.operators.ozonetel.NAP", timedelta(0))
+    work = when_told("clock")  # the trial's callback comes once the task waits for it, never before
+    monkeypatch.setattr(DirectRun, "when_waiting", lambda _: work.set())
     ends = iter([datetime.now(UTC) + timedelta(hours=1)] * 2)
     monkeypatch.setattr(
         OzonetelFlow, "latest_end", lambda *_: next(ends, datetime.now(UTC) - timedelta(seconds=1))

@@ -79,7 +79,6 @@ def test_a_batch_that_fails_half_way_is_counted_as_told(deliver, people, sandbox
     people()
     run = deliver(campaign_file(min_valid_share=0.1))
     books.settle()
-    assert run.state == "failed" or run.counts["delivered"] == sum(books.numbers().values())
     assert run.counts["delivered"] == sum(books.numbers().values())
     run.assert_accounted()
 

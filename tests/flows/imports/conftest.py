@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.connections import connect_isales
+from tests.waiting import until
 
 PLAIN, IVR, DONE = "1803096731904991234", "1803096731904991235", "1803096731904991236"
 ROWS = 12
@@ -26,7 +26,7 @@ def import_file(**changes: Any) -> dict[str, Any]:
         "folder": "/listkeeper",
         "sftp_root": FOLDER,
         "released": True,
-        "outcome_hours": 10 / 3600,
+        "outcome_hours": 60 / 3600,
         "poll_seconds": 0.02,
         "lookup_seconds": 0,
         "columns": [
@@ -88,6 +88,4 @@ ALL = sessions(*range(ROWS))
 
 def settled(vendor: Campaign) -> None:
     """Wait until the vendor has done what it took in."""
-    deadline = time.monotonic() + 5
-    while any(task["status"] in "01" for task in vendor.tasks) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: all(task["status"] not in "01" for task in vendor.tasks))

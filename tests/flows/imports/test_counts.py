@@ -98,11 +98,12 @@ def test_an_import_that_never_ends(deliver, snapshot, vendor, sandbox):
     run.assert_accounted()
 
 
-def test_a_late_end_heals_a_cleared_load(deliver, snapshot, vendor, sandbox):
-    sandbox.switch("isales", step_seconds=0.4)
+def test_a_late_end_heals_a_cleared_load(deliver, snapshot, vendor, when_told):
+    go_on = when_told("clock")
     snapshot(ROWS)
     run = deliver(import_file(outcome_hours=0.1 / 3600))
     assert run.counts == {"uncertain": ROWS}
+    go_on.set()
     settled(vendor)
     run.clear("load")
     assert (run.state, run.counts) == ("success", {"delivered": ROWS}) and vendor.calls == 1
