@@ -33,7 +33,7 @@ def tenant(sandbox, connect):
     """The sandbox's tenant, its connections, and a hook."""
     told = sandbox.info()["isales"]
     sandbox.switch("isales", step_seconds=0)
-    connect("isales_default", sandbox.base_url, told["sk"], login=told["ak"], extra={"timeout": 20})
+    connect("isales_default", sandbox.base_url, told["sk"], login=told["ak"], extra={"timeout": 120})
     sftp = told["sftp"]
     connect(
         "isales_sftp",

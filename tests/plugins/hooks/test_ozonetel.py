@@ -32,7 +32,7 @@ def account(sandbox, connect):
     told = sandbox.info()["ozonetel"]
 
     def hook(password=told["api_key"], login=told["user_name"], **extra):
-        extra = {"allow_http": True, "timeout": 20} | extra
+        extra = {"allow_http": True, "timeout": 120} | extra
         connect("ozonetel_default", sandbox.base_url, password, login=login, extra=extra)
         return OzonetelHook()
 

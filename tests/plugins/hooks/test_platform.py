@@ -46,7 +46,7 @@ def tenant(sandbox, connect):
     """The sandbox and a hook on it whose waits are only written down."""
     told = sandbox.info()["platform"]
     connect(
-        "platform_default", sandbox.base_url, told["token"], extra={"prefix": told["prefix"], "timeout": 20}
+        "platform_default", sandbox.base_url, told["token"], extra={"prefix": told["prefix"], "timeout": 120}
     )
     waits: list[float] = []
     hook = PlatformHook(sleep=waits.append)

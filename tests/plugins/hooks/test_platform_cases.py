@@ -50,7 +50,7 @@ def tenant(sandbox, connect):
     waits: list[float] = []
 
     def hook(token: str = told["token"], **extra: Any) -> PlatformHook:
-        extra = {"prefix": told["prefix"], "timeout": 20, **extra}
+        extra = {"prefix": told["prefix"], "timeout": 120, **extra}
         connect("platform_default", sandbox.base_url, token, extra=extra)
         made = PlatformHook(sleep=waits.append)
         opened.append(made)

@@ -93,7 +93,7 @@ def bench(sandbox, connect, empty_ledger, tmp_path, staging_folder):
     """Everything that a push needs; `push` makes one of rows, some of them bad."""
     told = sandbox.info()["platform"]
     connect(
-        "platform_default", sandbox.base_url, told["token"], extra={"prefix": told["prefix"], "timeout": 20}
+        "platform_default", sandbox.base_url, told["token"], extra={"prefix": told["prefix"], "timeout": 120}
     )
 
     def push(good: list[bool], size: int, faults=(), fuse=()) -> SimpleNamespace:

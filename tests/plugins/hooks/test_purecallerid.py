@@ -47,7 +47,7 @@ def asked(dialer_list: str = "Nightly callers", webhook: str | None = None) -> s
 def workspace(sandbox, connect, tmp_path):
     """The sandbox, a file of forty rows, and a hook."""
     told = sandbox.info()["purecallerid"]
-    connect("purecallerid_default", sandbox.base_url, told["key"], extra={"timeout": 20})
+    connect("purecallerid_default", sandbox.base_url, told["key"], extra={"timeout": 120})
     csv = tmp_path / "leads.csv"
     csv.write_text(ROWS)
     hook = PureCallerIdHook()

@@ -27,7 +27,7 @@ TFF, FFF = Flags(True, False, False), LOOK
 @pytest.fixture
 def hook(sandbox, connect):
     sandbox.clock(NIGHT)
-    connect("vicidial_default", sandbox.base_url, KEY, extra={"timeout": 20})
+    connect("vicidial_default", sandbox.base_url, KEY, extra={"timeout": 120})
     opened = VicidialHook()
     yield opened
     opened.close()
