@@ -249,7 +249,7 @@ def test_a_callback_reaches_a_load_that_waits_on_no_worker(rig: Any) -> None:
     run_id = start(rig, dag_id)
     rig.until_task(dag_id, run_id, "load", "deferred")
     rig.switch("purecallerid", step_seconds=0.5)
-    summary = check_delivered(rig, "called_back", run_id)
+    delivered = check_delivered(rig, "called_back", run_id)["delivered"]
     answers = [webhook["answer"] for webhook in rig.webhooks_of(LISTS["called_back"])]
     assert set(answers) == {200} and answers
 
@@ -257,7 +257,8 @@ def test_a_callback_reaches_a_load_that_waits_on_no_worker(rig: Any) -> None:
     load = rig.ledger.load_for_run(dag_id, run_id)
     (copy,) = safe.copies(load.target)
     key = ErasureKey("sandbox-erasure-key")
-    assert sum(frame.height for frame in safe.leads(key, copy)) == summary["delivered"]
+    sent = rig.batch(dag_id, run_id).rows
+    assert sum(frame.height for frame in safe.leads(key, copy)) == sent >= delivered
 
 
 def test_two_workers_keep_ozonetels_pace_together(rig: Any) -> None:
