@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.flows.conftest import flow_file, numbers
 from tests.flows.loads import ringcx
+from tests.flows.people import until_asked
 
 DAG = "load_purecallerid__nightly"
 
@@ -31,17 +31,14 @@ class Person:
         return f"/api/v2/dags/{DAG}/dagRuns/{runs['dag_runs'][0]['dag_run_id']}/taskInstances"
 
     def wait_until_asked(self) -> str:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        def asked() -> bool:
             try:
-                path = self.tasks()
-                if self.http.get(f"{path}/approve").json()["state"] == "awaiting_input":
-                    threading.Event().wait(0.5)  # until `dag.test()` has let go of the task
-                    return path
+                return bool(self.http.get(f"{self.tasks()}/approve").json()["state"] == "awaiting_input")
             except (KeyError, IndexError):
-                pass
-            threading.Event().wait(0.1)
-        raise AssertionError("nobody was asked")
+                return False
+
+        until_asked(asked)
+        return self.tasks()
 
     def answer(self, path: str, option: str, why: str | None = None) -> int:
         body = {"chosen_options": [option], "params_input": {"why": why}}

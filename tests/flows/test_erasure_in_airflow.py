@@ -7,7 +7,6 @@ import os
 import re
 import sqlite3
 import threading
-import time
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from include.erasure.keys import ErasureKey
 from include.erasure.person import Person
 from include.staging import RunFolder
 from tests.flows.conftest import HOME, phone
+from tests.flows.people import until_asked
 from tests.flows.test_erasure_flow import WHOM, key, platform, staged_text  # noqa: F401
 
 TASKS = "/api/v2/dags/erase_customer/dagRuns/{run}/taskInstances"
@@ -32,19 +32,16 @@ def answer_as(app: Any, name: str, option: str) -> list[int]:
 
     token = app.state.auth_manager.generate_jwt(SimpleAuthManagerUser(username=name, role="user"))
     http = TestClient(app, headers={"Authorization": f"Bearer {token}"})
-    said: list[int] = []
-    deadline = time.monotonic() + 90
-    while not said and time.monotonic() < deadline:
-        threading.Event().wait(0.2)
+    paths: list[str] = []
+
+    def asked() -> bool:
         runs = http.get("/api/v2/dags/erase_customer/dagRuns", params={"order_by": "-id", "limit": 1}).json()
-        if not runs.get("dag_runs"):
-            continue
-        path = TASKS.format(run=runs["dag_runs"][0]["dag_run_id"])
-        if http.get(f"{path}/approve").json().get("state") == "awaiting_input":
-            threading.Event().wait(0.5)  # until `dag.test()` has let go of the task
-            body = {"chosen_options": [option], "params_input": {"why": "letter of 20 November"}}
-            said.append(http.patch(f"{path}/approve/-1/hitlDetails", json=body).status_code)
-    return said
+        paths[:] = [TASKS.format(run=run["dag_run_id"]) for run in runs.get("dag_runs", ())]
+        return bool(paths) and http.get(f"{paths[0]}/approve").json().get("state") == "awaiting_input"
+
+    until_asked(asked)
+    body = {"chosen_options": [option], "params_input": {"why": "letter of 20 November"}}
+    return [http.patch(f"{paths[0]}/approve/-1/hitlDetails", json=body).status_code]
 
 
 @pytest.mark.usefixtures("airflow_db", "platform")
