@@ -131,23 +131,20 @@ class Call(Chore):
         intended, ended = (len(self.told(kind)) for kind in (f"{self.kind}_intended", self.kind))
         assert intended == 1 if left == done else not ended, f"{point}: nobody can tell that it may be done"
 
-    def lead(self) -> Json | None:
-        from include.vendors.platform import NotFoundError
 
-        try:
-            return self.asked(lambda hook: hook.get_lead(LEAD))  # type: ignore[no-any-return]
-        except NotFoundError:
-            return None
+def lead_there() -> Json | None:
+    """The lead at the Platform, None when it is gone."""
+    from listkeeper.hooks.platform import PlatformHook
 
-    @staticmethod
-    def asked(ask: Callable[[Any], Any]) -> Any:
-        from listkeeper.hooks.platform import PlatformHook
+    from include.vendors.platform import NotFoundError
 
-        hook = PlatformHook()
-        try:
-            return ask(hook)
-        finally:
-            hook.close()
+    hook = PlatformHook()
+    try:
+        return hook.get_lead(LEAD)
+    except NotFoundError:
+        return None
+    finally:
+        hook.close()
 
 
 class Create(Call):
@@ -177,7 +174,7 @@ class Update(Call):
         return UpdateLeadOperator(task_id="update", lead_id=LEAD, fields={"phone2": "+12025550123"})
 
     def books(self) -> Any:
-        return (self.lead() or {})["phones"]
+        return (lead_there() or {})["phones"]
 
 
 class Delete(Call):
@@ -191,7 +188,7 @@ class Delete(Call):
         return DeleteLeadOperator(task_id="delete", lead_id=LEAD, reason="asked for it", released=True)
 
     def books(self) -> Any:
-        return self.lead() is None
+        return lead_there() is None
 
 
 class Presence(Call):
@@ -275,23 +272,16 @@ class Erasure(Steps):
         from include.erasure.keys import ErasureKey
         from include.erasure.person import Person
 
-        phones = self.asked_phones()
-        make_snapshot([lead(n) for n in range(3)] + [lead(9, phone1=phones[0])])
-        parsed_dag = parsed(self.world.place / "flows", Pull.FLOW, "erase_customer")
-        request = requests.store(ErasureKey(KEY["password"]), Person.of(phones[0], None), "ana").id
-        for task in parsed_dag.tasks:
-            task.request = request
-        self.person, self.request = Person.of(phones[0], None), request
-        self.run = DirectRun(
-            parsed_dag, self.ledger, f"erase__{request}", {"request": request}, triggering_user_name="ana"
-        )
+        number = str((lead_there() or {})["phones"][0]["phoneNumber"])
+        make_snapshot([lead(n) for n in range(3)] + [lead(9, phone1=number)])
+        self.person = Person.of(number, None)
+        self.request = requests.store(ErasureKey(KEY["password"]), self.person, "ana").id
+        dag, conf = parsed(self.world.place / "flows", Pull.FLOW, "erase_customer"), {"request": self.request}
+        for task in dag.tasks:
+            task.request = self.request
+        self.run = DirectRun(dag, self.ledger, f"erase__{self.request}", conf, triggering_user_name="ana")
         self.run.answer = answered(why="letter of 20 November")
         self.run.steps = ("preview", "approve", "erase")  # type: ignore[misc]
-
-    @staticmethod
-    def asked_phones() -> list[str]:
-        told = Call.asked(lambda hook: hook.get_lead(LEAD))
-        return [str(one["phoneNumber"]) for one in told["phones"]]
 
     def do(self) -> None:
         self.go(self.run)
@@ -302,19 +292,11 @@ class Erasure(Steps):
 
         told = self.told("erased")
         return (
-            Call.asked(lambda hook: self._is_there(hook)),
+            lead_there() is None,
             sorted(Sweep(self.person).look()),
             staging.RunFolder(f"erasures/{self.request}").get("request.sealed") is None,
             told[-1]["staging"] if told else None,
         )
-
-    def _is_there(self, hook: Any) -> bool:
-        from include.vendors.platform import NotFoundError
-
-        try:
-            return bool(hook.get_lead(LEAD))
-        except NotFoundError:
-            return False
 
     def ended(self, point: str) -> None:
         """What the Platform erased is counted in the certificate, or that its counts are lost is said there."""

@@ -171,7 +171,7 @@ class DeleteLeadOperator(PlatformOperator):
             raise AirflowFailException(
                 f"Lead {lead_id} was not deleted: give the reason; it goes into the evidence."
             )
-        run = context["dag_run"]
+        run, ledger = context["dag_run"], open_ledger()
         about = {
             "lead_id": lead_id,
             "reason": self.reason,
@@ -183,12 +183,12 @@ class DeleteLeadOperator(PlatformOperator):
             if self._is_there(hook, lead_id, about):
                 with self.recorded("lead_deleted", about):
                     hook.delete_lead(lead_id)
-            else:
-                open_ledger().record("lead_deleted", None, about)
+            elif about not in ledger.records("lead_deleted", None):
+                ledger.record("lead_deleted", None, about)
         return {"lead_id": lead_id, "deleted": True}
 
-    def _is_there(self, hook: PlatformHook, lead_id: int, about: Mapping[str, Any]) -> bool:
-        """Whether the lead is there; NotFoundError where it is not, and no earlier try of this run broke off."""
+    def _is_there(self, hook: PlatformHook, lead_id: int, about: dict[str, Any]) -> bool:
+        """Whether the lead is there; NotFoundError where it is not, and no earlier try of this run has deleted it."""
         from include.vendors.platform import NotFoundError
         from listkeeper.hooks.ledger import open_ledger
 
@@ -196,11 +196,7 @@ class DeleteLeadOperator(PlatformOperator):
             hook.get_lead(lead_id)
         except NotFoundError:
             # An intent is only written down when the lead was there.
-            intended, ended = (
-                open_ledger().records(kind, None).count(dict(about))
-                for kind in ("lead_deleted_intended", "lead_deleted")
-            )
-            if intended <= ended:
+            if about not in open_ledger().records("lead_deleted_intended", None):
                 raise
             return False
         return True
