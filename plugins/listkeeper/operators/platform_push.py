@@ -30,10 +30,13 @@ LIST = "list.json"
 
 
 def is_live(hook: PlatformHook, list_id: int, campaign: int) -> bool:
-    """Whether leads of a list are called as soon as they arrive: it is loaded in the dialler, its campaign active."""
-    if hook.get_list(list_id).get("inDialler") is not True:
+    """Whether leads of a list are called as soon as they arrive: it is loaded in the dialler, its campaign active.
+
+    Only a plain `false` says that they are not: an answer that leaves it open is a person's business too.
+    """
+    if hook.get_list(list_id).get("inDialler") is False:
         return False
-    return hook.outbound_statistics(campaign).get("isActive") is True
+    return hook.outbound_statistics(campaign).get("isActive") is not False
 
 
 class PlanPushOperator(PlanLoadOperator):
