@@ -86,7 +86,7 @@ class Changer:
         except NotFoundError:
             if self._look(cells)[0] == lead_id:  # it is there: this tenant has another path for the update
                 raise
-            self._change(cells)
+            raise _Refused(GONE, "") from None  # another one took its place meanwhile: the next run looks again
         except LostAnswerError as error:
             self.touched = True
             if self._look(cells)[1]:
