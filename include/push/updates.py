@@ -86,7 +86,8 @@ class Changer:
         except NotFoundError:
             if self._look(cells)[0] == lead_id:  # it is there: this tenant has another path for the update
                 raise
-            raise _Refused(GONE, "") from None  # another one took its place meanwhile: the next run looks again
+            # Another lead took its place meanwhile: the next run looks again.
+            raise _Refused(GONE, "") from None
         except LostAnswerError as error:
             self.touched = True
             if self._look(cells)[1]:
