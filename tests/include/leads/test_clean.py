@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from collections import Counter
@@ -36,6 +37,11 @@ def write(frame: pl.DataFrame, folder: Path, *sizes: int) -> list[Path]:
         frame.slice(start, size).write_parquet(parts[-1])
         start += size
     return parts
+
+
+def date(list_file: Path) -> None:
+    """Give a suppression list the tests' own date: today's lies in their future."""
+    os.utime(list_file, (NOW.timestamp(),) * 2)
 
 
 def read(result: CleanResult) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -156,6 +162,7 @@ def test_any_number_on_a_list_suppresses_the_lead(tmp_path: Path, lead_frame: Ma
 def test_suppressed_and_rejected_leads_do_not_compete(tmp_path: Path, lead_frame: Make) -> None:
     """The newest of each pair is out for another reason, so the older one stays."""
     (tmp_path / "own.txt").write_text("2025550123\n", encoding="utf-8")
+    date(tmp_path / "own.txt")
     rules = CleanRules.model_validate({"suppression": [{"name": "own", "file": "own.txt"}]})
     old, new = NIGHT, NIGHT + timedelta(hours=1)
     leads = lead_frame(
@@ -355,6 +362,7 @@ def test_any_cut_gives_what_a_plain_loop_gives(
     lists = {"own": {"+12125550100"}, "dnc": {"+13105550123", "+442079460018"}} if listed else {}
     for name, numbers in lists.items():
         (folder / f"{name}.txt").write_text("\n".join(numbers), encoding="utf-8")
+        date(folder / f"{name}.txt")
     rules = CleanRules.model_validate(
         rules.model_dump() | {"suppression": [{"name": name, "file": f"{name}.txt"} for name in lists]}
     )
