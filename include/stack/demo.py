@@ -56,8 +56,6 @@ class Flow:
     night: str
     after: str | None
     run: dict[str, Any] | None = None
-    run_id: str | None = None
-    """Of a run that has no partition: it is known by its id."""
     machines: dict[str, list[str]] = field(default_factory=dict)
     """Where each task was seen to run, in order: more than one machine after a wait or a second try."""
 
@@ -70,7 +68,8 @@ class Flow:
         """Whether a run that Airflow lists is the one of tonight."""
         if run["dag_id"] != self.dag_id:
             return False
-        return bool(run["dag_run_id"] == self.run_id if self.archives else run["partition_key"] == self.night)
+        # An archive has one run at a time: after its hour Airflow starts one by itself, and ours waits behind it.
+        return self.archives or bool(run["partition_key"] == self.night)
 
     @property
     def state(self) -> str | None:
@@ -132,7 +131,8 @@ def watch(
         for flow in flows:
             if flow.state in ENDED:
                 continue
-            flow.run = next((run for run in runs if flow.is_mine(run)), None)
+            mine = [run for run in runs if flow.is_mine(run)]
+            flow.run = next((run for run in mine if run["state"] != "queued"), mine[0] if mine else None)
             if flow.run is None:
                 continue
             # The run was read before its tasks: when it has ended, they have too.
@@ -277,7 +277,7 @@ def run(stack: Stack, flows: list[Flow], console: Console, timeout: float) -> bo
             if flow.archives:
                 office.opens()
                 asked = {"action": "apply", "reason": "make demo", "window": "ask the server"}
-                flow.run_id = airflow.trigger(flow.dag_id, conf=asked, note="make demo")
+                airflow.trigger(flow.dag_id, conf=asked, note="make demo")
                 console.say(f"{flow.dag_id} archives old leads, as soon as the office lets it")
             elif flow.after is None:
                 airflow.trigger(flow.dag_id, partition_key=flow.night, note="make demo")

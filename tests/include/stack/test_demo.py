@@ -286,14 +286,6 @@ def test_tonight_archives_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         tonight(demo.datetime(2026, 11, 21, 4, 0, tzinfo=demo.UTC))
 
 
-def test_an_archive_is_known_by_its_run_id() -> None:
-    flow = Flow("old", "archive_vicidial_leads__old", NIGHT, None, run_id="mine")
-    run = {"dag_id": flow.dag_id, "dag_run_id": "mine", "partition_key": None}
-    assert flow.is_mine(run)
-    assert not flow.is_mine(run | {"dag_run_id": "scheduled"})
-    assert not flow.is_mine(run | {"dag_id": "another"})
-
-
 def test_the_office_closes_once_an_archive_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[demo.datetime] = []
 
@@ -323,3 +315,13 @@ def test_the_office_closes_once_an_archive_waits(monkeypatch: pytest.MonkeyPatch
     office.closes(archive)
     assert [moment.hour for moment in told] == [10, 20]
     assert all(moment.weekday() < 5 for moment in told)
+
+
+def test_an_archive_that_airflow_started_by_itself_is_followed_while_ours_waits_behind_it() -> None:
+    dag_id = "archive_vicidial_leads__old"
+    ours, theirs = a_run(dag_id, "queued"), a_run(dag_id, "running") | {"dag_run_id": "scheduled"}
+    flows = [Flow("old", dag_id, NIGHT, None)]
+    looks = [[ours], [ours, theirs], [ours, theirs | {"state": "success"}]]
+    watch(AliveStack(), ScriptedAirflow(*looks), flows, Quiet(), timeout=5)  # type: ignore[arg-type]
+    assert flows[0].run is not None and flows[0].run["dag_run_id"] == "scheduled"
+    assert flows[0].state == "success"
