@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.waiting import LIMIT, until
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 # httpx gives up after five seconds, unless told otherwise: a busy machine may take longer to answer.
 for _wait in ("connect", "read", "write", "pool"):
     setattr(httpx.Client.__init__.__kwdefaults__["timeout"], _wait, LIMIT)
+
+# And hypothesis asks each example to end in a fifth of a second.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="module")
