@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,6 +97,21 @@ class _NoWaiting(selectors.DefaultSelector):
         return []
 
 
+class _NoThreads(Executor):
+    """Calls each function here and now, one after the other."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
 class World:
     """The clock, the vendors' side and the client's side. Use it as a context manager; one at a time."""
 
@@ -165,9 +181,11 @@ class World:
         from airflow.sdk.bases.operator import ExecutorSafeguard
         from fastapi import FastAPI
         from listkeeper.hooks import platform_requests, vendor
+        from listkeeper.operators import platform
         from listkeeper.web import app, receiver
 
         import include.sandbox.webhooks as webhooks
+        from include import snapshots
         from include.report import rejects
         from include.sandbox.vicidial_db import VicidialDatabase
 
@@ -183,6 +201,8 @@ class World:
             mock.patch.object(vendor.UploadAdapter, "send", lambda *a, **k: self.send(*a, **k)),
             mock.patch.object(webhooks, "_client", lambda: httpx.AsyncClient(transport=way_in)),
             mock.patch.object(receiver, "run_in_threadpool", here),
+            mock.patch.object(platform, "ThreadPoolExecutor", _NoThreads),
+            mock.patch.object(snapshots, "ThreadPoolExecutor", _NoThreads),
             mock.patch.object(time, "sleep", self.sleep),
             mock.patch.object(ExecutorSafeguard, "test_mode", True),
             mock.patch.dict(

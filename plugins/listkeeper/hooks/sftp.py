@@ -111,13 +111,12 @@ class SftpUploadHook(SFTPHook):
             if check == "hash" and (there := self._compared(sftp, remote, size, digest, check)):
                 return Upload(remote, size, digest, size, there)
             resumed, how = self._bring(sftp, local, part, size, digest, check)
-            try:
-                self._rename(sftp, part, remote)
-            except FileNotFoundError:
+            # Looked at once more: what has the part's name now may be another worker's, just begun.
+            if not how or _size(sftp, part) != size or not self._rename(sftp, part, remote):
                 # A worker that was thought dead goes on with the same file, and took the part from under our hands.
-                if not (found := self._compared(sftp, remote, size, digest, check)):
-                    raise UnavailableError(VENDOR, "Another upload of this file is under way.") from None
-                resumed, how = size, found
+                resumed, how = size, self._compared(sftp, remote, size, digest, check)
+                if not how:
+                    raise UnavailableError(VENDOR, "Another upload of this file is under way.")
         log.info("Uploaded %s bytes, checked by %s; %s were there before.", f"{size:,}", how, f"{resumed:,}")
         return Upload(remote, size, digest, resumed, how)
 
@@ -141,8 +140,11 @@ class SftpUploadHook(SFTPHook):
 
     def _bring(
         self, sftp: SFTPClient, local: Path, part: str, size: int, digest: str, check: Check
-    ) -> tuple[int, How]:
-        """Write the part until it is the local file, twice at most; how much was there, and how it was compared."""
+    ) -> tuple[int, How | None]:
+        """Write the part until it is the local file, twice at most; how much was there, and how it was compared.
+
+        It was not (None) when another worker took the part away.
+        """
         for resume in (check == "hash", False):
             try:
                 resumed = self._put(sftp, local, part, size, resume=resume)
@@ -151,8 +153,10 @@ class SftpUploadHook(SFTPHook):
                 resumed = self._put(sftp, local, part, size, resume=False)
             if how := self._compared(sftp, part, size, digest, check):
                 return resumed, how
-            with contextlib.suppress(FileNotFoundError):  # somebody else's hands, see `upload`
+            try:
                 sftp.remove(part)
+            except FileNotFoundError:
+                return resumed, None
         raise UnexpectedAnswerError(
             VENDOR,
             "The uploaded file is not the one that was sent, twice over: the server's disk may be full, or it changes "
@@ -189,7 +193,11 @@ class SftpUploadHook(SFTPHook):
             return None
         if check == "size":
             return "size"
-        with sftp.open(path, "rb") as file:
+        try:
+            there = sftp.open(path, "rb")
+        except FileNotFoundError:
+            return None
+        with there as file:
             try:
                 told = file.check("sha256")
             except OSError:  # OpenSSH's server, like most, cannot tell one
@@ -201,16 +209,23 @@ class SftpUploadHook(SFTPHook):
             return "server hash" if told == bytes.fromhex(digest) else None
 
     @staticmethod
-    def _rename(sftp: SFTPClient, part: str, remote: str) -> None:
-        """Replace atomically where the server can, else remove first: the plain rename takes no existing name."""
+    def _rename(sftp: SFTPClient, part: str, remote: str) -> bool:
+        """Replace atomically where the server can, else remove first: the plain rename takes no existing name.
+
+        Returns whether the part was still there.
+        """
         try:
-            sftp.posix_rename(part, remote)
-        except OSError as error:
-            if isinstance(error, (FileNotFoundError, PermissionError)):
+            try:
+                sftp.posix_rename(part, remote)
+            except (FileNotFoundError, PermissionError):
                 raise
-            with contextlib.suppress(FileNotFoundError):
-                sftp.remove(remote)
-            sftp.rename(part, remote)
+            except OSError:
+                with contextlib.suppress(FileNotFoundError):
+                    sftp.remove(remote)
+                sftp.rename(part, remote)
+        except FileNotFoundError:
+            return False
+        return True
 
     @staticmethod
     def _make_folder(sftp: SFTPClient, folder: str) -> None:
