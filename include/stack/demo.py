@@ -71,6 +71,12 @@ class Flow:
         # An archive has one run at a time: after its hour Airflow starts one by itself, and ours waits behind it.
         return self.archives or bool(run["partition_key"] == self.night)
 
+    def look(self, runs: Sequence[dict[str, Any]]) -> None:
+        """Follow the first of tonight's runs that has begun, to its end; the others find its work done."""
+        if self.run is not None and self.run["state"] != "queued":
+            runs = [run for run in runs if run["dag_run_id"] == self.run["dag_run_id"]]
+        self.run = next((run for run in runs if run["state"] != "queued"), runs[0] if runs else None)
+
     @property
     def state(self) -> str | None:
         """State of its run, None before there is one."""
@@ -131,8 +137,7 @@ def watch(
         for flow in flows:
             if flow.state in ENDED:
                 continue
-            mine = [run for run in runs if flow.is_mine(run)]
-            flow.run = next((run for run in mine if run["state"] != "queued"), mine[0] if mine else None)
+            flow.look([run for run in runs if flow.is_mine(run)])
             if flow.run is None:
                 continue
             # The run was read before its tasks: when it has ended, they have too.

@@ -321,7 +321,8 @@ def test_an_archive_that_airflow_started_by_itself_is_followed_while_ours_waits_
     dag_id = "archive_vicidial_leads__old"
     ours, theirs = a_run(dag_id, "queued"), a_run(dag_id, "running") | {"dag_run_id": "scheduled"}
     flows = [Flow("old", dag_id, NIGHT, None)]
-    looks = [[ours], [ours, theirs], [ours, theirs | {"state": "success"}]]
+    ends = [ours | {"state": "running"}, theirs | {"state": "success"}]
+    looks = [[ours], [ours, theirs], ends]
     watch(AliveStack(), ScriptedAirflow(*looks), flows, Quiet(), timeout=5)  # type: ignore[arg-type]
     assert flows[0].run is not None and flows[0].run["dag_run_id"] == "scheduled"
     assert flows[0].state == "success"
