@@ -51,7 +51,7 @@ def scan(root: Path, names: list[str]) -> Found:
         for name in names:
             secrets.scan_file(str(root / name))
     return {
-        (str(Path(name)), one.secret_hash): (one.type, one.line_number)
+        (os.path.relpath(root / name, root), one.secret_hash): (one.type, one.line_number)
         for name, one in sorted(secrets, key=lambda pair: (pair[0], pair[1].line_number))
     }
 

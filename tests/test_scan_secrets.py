@@ -29,6 +29,14 @@ def test_what_is_known_passes_wherever_it_moves(copy, capsys):
     assert "1 made-up ones are known" in capsys.readouterr().out
 
 
+def test_files_are_named_from_the_project_on(copy, capsys):
+    assert "known.py" in (copy / scan_secrets.KNOWN).read_text()
+    (copy / "new.py").write_text('password = "another-pass-w0rd"\n')
+    assert scan_secrets.main([], copy) == 1
+    said = (copy / scan_secrets.KNOWN).read_text() + capsys.readouterr().out
+    assert str(copy) not in said, "where somebody's checkout lies is nobody's business"
+
+
 KEYS = {
     "an API key": lambda: f'api_key = "{secrets.token_urlsafe(24)}"',
     "an AWS key": lambda: f"AKIA{secrets.token_hex(8).upper()}",
