@@ -47,7 +47,7 @@ def _remove_abandoned(top: Path) -> None:
         try:
             with _locked(folder, fcntl.LOCK_NB):
                 shutil.rmtree(folder, ignore_errors=True)
-        except BlockingIOError:  # its process lives
+        except (BlockingIOError, FileNotFoundError):  # its process lives, or has just removed it
             continue
 
 

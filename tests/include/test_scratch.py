@@ -64,3 +64,13 @@ def test_somebody_elses_folder_is_not_used(top: Path, monkeypatch: pytest.Monkey
     (top / name).symlink_to(elsewhere)
     with pytest.raises(PermissionError, match="set TMPDIR"), scratch_folder():
         pass
+
+
+def test_a_folder_that_another_step_removes_at_this_moment_is_no_trouble(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several steps of one machine end and begin at once: what was listed may be gone when it is looked at."""
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([*listed(folder), folder / "gone"]))
+    with scratch_folder() as folder:
+        assert folder.is_dir()
