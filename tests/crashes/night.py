@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from include.ledger import Ledger
@@ -153,6 +154,24 @@ class Night:
             reading=self.readings,
             pause=st.sampled_from([0, 10, 400]),
         )
+
+    def play_some(self, examples: int) -> None:
+        """Play so many random schedules, the same each time."""
+
+        @settings(
+            max_examples=examples,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(self.schedules())
+        def plays(schedule: Schedule) -> None:
+            self.play(schedule)
+
+        plays()
 
     def points(self) -> list[str]:
         """The write points that this vendor's flows pass, with and without faults."""

@@ -10,7 +10,6 @@ from unittest import mock
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
 from include import handed_in, resend, safe
 from tests.crashes.handed_in import HandedIn
@@ -37,20 +36,7 @@ def test_killed_at_each_write_until_it_is_handed_in(night: HandedIn, kind: str) 
 
 
 def test_any_crashes_and_faults_from_the_question_to_the_delivery(night: HandedIn) -> None:
-    @settings(
-        max_examples=6,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        print_blob=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(night.schedules())
-    def plays(schedule: Schedule) -> None:
-        night.play(schedule)
-
-    plays()
+    night.play_some(6)
 
 
 def in_clear(_key: Any, _folder: Any, _name: str, _pieces: int, frame: pl.DataFrame) -> bytes:
